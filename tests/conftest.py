@@ -1,0 +1,108 @@
+"""What every test relies on: sandboxed caches, few threads, Hypothesis profiles, ``isa``, MiniLM.
+
+The environment is set while this file is imported, before any test can import torch or the hub's
+client, because both read it only once.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+SANDBOX = (
+    Path(os.environ["PRUNUS_CACHE_DIR"]).parent
+    if IS_XDIST_WORKER  # workers inherit the one of their controller, and share its compiled code
+    else Path(tempfile.mkdtemp(prefix="prunus-tests-"))
+)
+# Two workers of one thread each, or one process of two: either keeps two cores busy and no more.
+THREADS = "1" if IS_XDIST_WORKER else "2"
+
+os.environ["PRUNUS_CACHE_DIR"] = str(SANDBOX / "prunus")
+os.environ["HF_HOME"] = str(SANDBOX / "huggingface")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = THREADS
+
+# Native code is compiled inside the examples, so their times vary by a factor of a hundred.
+hypothesis.settings.register_profile(
+    "developer",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "ci",
+    hypothesis.settings.get_profile("developer"),
+    derandomize=True,
+    database=None,
+    print_blob=True,
+)
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("developer"), max_examples=1000
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the sandbox, once, when the process that made it ends."""
+    if not IS_XDIST_WORKER:
+        shutil.rmtree(SANDBOX, ignore_errors=True)
+
+
+def host_instruction_sets() -> frozenset[str]:
+    """Names from /proc/cpuinfo ("flags" on x86, "Features" on Arm), spelled as `canonical` does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except (
+        OSError
+    ):  # not Linux: nothing is known, so tests that need an instruction set are skipped
+        return frozenset()
+    return frozenset(
+        canonical(name)
+        for line in lines
+        if line.startswith(("flags", "Features"))
+        for name in line.partition(":")[2].split()
+    )
+
+
+def canonical(name: str) -> str:
+    """One spelling for the kernel's and LLVM's names: avx512_bf16 is avx512bf16, asimd is neon."""
+    plain = name.lower().replace("_", "").replace(".", "")
+    return {"asimd": "neon"}.get(plain, plain)
+
+
+HOST_INSTRUCTION_SETS = host_instruction_sets()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose ``isa`` marker names what this processor lacks."""
+    wanted = [str(name) for marker in item.iter_markers("isa") for name in marker.args]
+    missing = [name for name in wanted if canonical(name) not in HOST_INSTRUCTION_SETS]
+    if missing:
+        pytest.skip(f"this processor lacks {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """The folder of all-MiniLM-L6-v2: config, safetensors and tokenizer."""
+    from prunus.errors import CheckpointError
+    from prunus.frontend import stand_in
+
+    try:
+        return stand_in.minilm_folder()
+    except CheckpointError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def hub_online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client with its offline mode off, for a test that serves a repository itself."""
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
