@@ -1,0 +1,33 @@
+"""Every error that prunus raises on purpose. A message says what was found, expected, and what to
+do.
+"""
+
+
+class PrunusError(Exception):
+    """Base of all errors of prunus."""
+
+
+class InputError(PrunusError, ValueError):
+    """An argument or an input tensor that cannot be used as it is."""
+
+
+class GraphError(PrunusError):
+    """A graph that is not well formed: a wrong type, an unknown name, an unparsable text."""
+
+
+class UnsupportedError(PrunusError):
+    """A model, operator or option that prunus does not handle (yet)."""
+
+
+class CheckpointError(PrunusError):
+    """A checkpoint (folder or hub repository) that cannot be read, or that does not fit its
+    model.
+    """
+
+
+class SavedModelError(PrunusError):
+    """A folder written by ``save_pretrained`` that is damaged, hostile or too new."""
+
+
+class TargetError(PrunusError, ValueError):
+    """A target description that LLVM does not know."""
