@@ -1,0 +1,115 @@
+"""What NumPy lacks: the mathematics of a transformer, exact to the last digits of the dtype it is
+given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# W. J. Cody, "Rational Chebyshev approximation for the error function", Math. Comp. 23 (1969):
+# highest power first.
+_SMALL_P = (1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2,
+            3.77485237685302021e2, 3.20937758913846947e3)  # fmt: skip
+_SMALL_Q = (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3,
+            2.84423683343917062e3)  # fmt: skip
+_MIDDLE_P = (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0,
+             6.61191906371416295e1, 2.98635138197400131e2, 8.81952221241769090e2,
+             1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3)  # fmt: skip
+_MIDDLE_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2,
+             1.62138957456669019e3, 3.29079923573345963e3, 4.36261909014324716e3,
+             3.43936767414372164e3, 1.23033935480374942e3)  # fmt: skip
+_LARGE_P = (1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1,
+            1.25781726111229246e-1, 1.60837851487422766e-2, 6.58749161529837803e-4)  # fmt: skip
+_LARGE_Q = (1.0, 2.56852019228982242e0, 1.87295284992346047e0, 5.27905102951428412e-1,
+            6.05183413124413191e-2, 2.33520497626869185e-3)  # fmt: skip
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function, computed in float64 (relative error below 1e-15) and given in x's
+    dtype.
+    """
+    wide = np.asarray(x, np.float64)
+    size = np.minimum(
+        np.abs(wide), 26.0
+    )  # erf(26) is 1 to every digit; larger squares would overflow
+    square = size * size
+    small = size * np.polyval(_SMALL_P, square) / np.polyval(_SMALL_Q, square)
+    middle = 1 - np.exp(-square) * np.polyval(_MIDDLE_P, size) / np.polyval(_MIDDLE_Q, size)
+    inverse = 1 / np.maximum(square, 1.0)
+    tail = inverse * np.polyval(_LARGE_P, inverse) / np.polyval(_LARGE_Q, inverse)
+    large = 1 - np.exp(-square) / np.maximum(size, 1.0) * (1 / np.sqrt(np.pi) - tail)
+    value = np.where(size < 0.46875, small, np.where(size < 4, middle, large))
+    return np.asarray(np.copysign(value, wide), dtype=np.asarray(x).dtype)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x · Φ(x), with the normal distribution's exact Φ."""
+    return np.asarray(x * (0.5 * (1 + erf(x * x.dtype.type(np.sqrt(0.5))))))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """The approximation of `gelu` by tanh, `gelu_new` in transformers."""
+    inner = x.dtype.type(np.sqrt(2 / np.pi)) * (x + x.dtype.type(0.044715) * x * x * x)
+    return np.asarray(x.dtype.type(0.5) * x * (1 + np.tanh(inner)))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + e⁻ˣ) without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1 / (1 + small), small / (1 + small)), x.dtype)
+
+
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    """Softmax along `axis`; all zeros where every element is -inf, as
+    `scaled_dot_product_attention` has it.
+    """
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    power = np.exp(x - np.where(np.isneginf(top), 0, top))
+    total = np.sum(power, axis=axis, keepdims=True)
+    return np.asarray(power / np.where(total == 0, 1, total), x.dtype)
+
+
+def layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float) -> np.ndarray:
+    """(x - mean) / sqrt(variance + eps) · gamma + beta over the last axis."""
+    centred = x - np.mean(x, axis=-1, keepdims=True, dtype=x.dtype)
+    variance = np.mean(centred * centred, axis=-1, keepdims=True, dtype=x.dtype)
+    return np.asarray(centred / np.sqrt(variance + x.dtype.type(eps)) * gamma + beta, x.dtype)
+
+
+def attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    mask: np.ndarray | None,
+    *,
+    heads: int,
+    scale: float,
+    causal: bool,
+) -> np.ndarray:
+    """softmax(scale · q·kᵀ + mask) · v per head, on `[…, tokens, heads · width]`.
+
+    A boolean mask is True where a key may be seen, a float one is added; it broadcasts to `[…,
+    heads, queries, keys]`.
+    """
+    q, k, v = (_split_heads(x, heads) for x in (q, k, v))
+    scores = (q @ np.swapaxes(k, -1, -2)) * q.dtype.type(scale)
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    if causal:
+        seen = np.tril(np.ones(scores.shape[-2:], bool))
+        scores = np.where(seen, scores, -np.inf)
+    mixed = np.swapaxes(softmax(scores.astype(q.dtype), -1) @ v, -2, -3)
+    return np.reshape(mixed, (*mixed.shape[:-2], mixed.shape[-2] * mixed.shape[-1]))
+
+
+def _split_heads(x: np.ndarray, heads: int) -> np.ndarray:
+    split = np.reshape(x, (*x.shape[:-1], heads, x.shape[-1] // heads))
+    return np.swapaxes(split, -2, -3)
+
+
+def accumulate(tables: list[np.ndarray], ids: list[np.ndarray]) -> np.ndarray:
+    """Σ table[ids] over several tables; the ids broadcast against each other."""
+    total: np.ndarray = tables[0][ids[0]]
+    for table, index in zip(tables[1:], ids[1:], strict=True):
+        total = np.add(total, table[index])
+    return total
