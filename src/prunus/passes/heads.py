@@ -1,0 +1,87 @@
+"""Which heads of each attention are empty: what a report says, and what could be removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from prunus.ir import Graph, Node
+from prunus.sparsity import empty_heads
+
+ROLES = ("query", "key", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReport:
+    """The empty heads of one attention.
+
+    Attributes:
+        attention: The node's name.
+        heads: Number of heads.
+        empty: For `query`, `key`, `value` and `output`, as far as each is a linear layer with a
+            constant weight, the heads for which that weight has no nonzero.
+    """
+
+    attention: str
+    heads: int
+    empty: Mapping[str, tuple[int, ...]]
+
+    @property
+    def removable(self) -> tuple[int, ...]:
+        """Heads that could go: the value's rows or the output's columns are empty.
+
+        An empty query or key alone is not enough: it leaves an attention to all keys alike.
+        """
+        return tuple(sorted({*self.empty.get("value", ()), *self.empty.get("output", ())}))
+
+    def describe(self) -> str:
+        """One sentence, e.g. "2 of 12 heads do nothing (3, 7)"."""
+        if not self.removable:
+            return f"all {self.heads} heads work"
+        names = ", ".join(map(str, self.removable))
+        return f"{len(self.removable)} of {self.heads} heads do nothing ({names})"
+
+
+def head_report(graph: Graph) -> tuple[HeadReport, ...]:
+    """The empty heads of every attention of a graph, merged layers or not, in the graph's order."""
+    producers, users = graph.producers(), graph.users()
+    reports = []
+    for node in graph.nodes:
+        if node.op == "attention":
+            weights = {
+                role: _rows_behind(graph, producers.get(str(name)), producers)
+                for role, name in zip(ROLES, node.inputs, strict=False)
+            }
+            empty = {
+                role: _indices(empty_heads(weight, node.attrs.heads, axis=0))
+                for role, weight in weights.items()
+                if weight is not None
+            }
+            readers = users.get(node.name, [])
+            if len(readers) == 1 and (columns := _weight(graph, readers[0])) is not None:
+                empty["output"] = _indices(empty_heads(columns, node.attrs.heads, axis=1))
+            reports.append(HeadReport(node.name, node.attrs.heads, empty))
+    return tuple(reports)
+
+
+def _rows_behind(
+    graph: Graph, node: Node | None, producers: Mapping[str, Node]
+) -> np.ndarray | None:
+    """The rows of the weight that compute a value: all of a layer's, or those that are sliced."""
+    if node is None or node.op != "slice":
+        return None if node is None else _weight(graph, node)
+    layer, attrs = producers.get(str(node.inputs[0])), node.attrs
+    weight = None if layer is None else _weight(graph, layer)
+    is_last_axis = attrs.axis in (-1, node.type.rank - 1) and attrs.step == 1
+    return weight[attrs.start : attrs.stop] if weight is not None and is_last_axis else None
+
+
+def _weight(graph: Graph, node: Node) -> np.ndarray | None:
+    constant = graph.constants.get(str(node.inputs[1])) if node.op == "linear" else None
+    return None if constant is None else constant.dense()
+
+
+def _indices(mask: np.ndarray) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(mask).tolist())
