@@ -1,0 +1,1 @@
+"""KernelSpec → LLVM IR → machine code. Start with `layout.py`, then `row_stream.py`."""

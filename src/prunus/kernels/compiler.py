@@ -1,0 +1,115 @@
+"""LLVM IR → machine code: optimised, cached on disk as objects, linked into this process.
+
+Machine code is keyed by everything that decides it: the kernel's specification, the target, LLVM's
+version and the text of the emitters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from prunus import cache as disk
+from prunus.errors import PrunusError
+from prunus.kernels.target import Target
+
+_lock = threading.RLock()
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    # Without a parser, inline assembly (`pause`) aborts the process.
+    llvm.initialize_native_asmparser()
+
+
+@cache
+def _machine(target: Target) -> llvm.TargetMachine:
+    _initialize()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
+    )
+
+
+def _optimized(text: str, target: Target) -> llvm.ModuleRef:
+    module = llvm.parse_assembly(text)
+    # An invalid module would end the process inside LLVM.
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    # The emitters vectorise and unroll themselves; LLVM's own unrolling of short data-driven loops
+    # only costs code.
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(_machine(target), options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def assembly(text: str, target: Target) -> str:
+    """The assembly that LLVM makes of IR `text`: for reading, and for tests of what cannot run
+    here.
+    """
+    with _lock:
+        return str(_machine(target).emit_assembly(_optimized(text, target)))
+
+
+@cache
+def code_version() -> str:
+    """The versions of LLVM and of this folder's sources: changed emitters never find old code."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return f"llvmlite {llvmlite.__version__}, kernels {digest.hexdigest()}"
+
+
+class Linker:
+    """The machine code of one target in this process; `function` links what is not linked yet."""
+
+    def __init__(self, target: Target) -> None:
+        if not target.native:
+            raise PrunusError(
+                f"code for {target} cannot run on this processor; use it to read the assembly, "
+                "or choose target='native'"
+            )
+        _initialize()
+        self.target = target
+        self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=False)
+        self._trackers: dict[str, Any] = {}
+
+    def function(self, identity: str, symbol: str, emit: Callable[[], str]) -> int:
+        """The address of the function `symbol` of the module that `emit` writes as LLVM IR.
+
+        `identity` names the module: same identity, same code. `emit` is called only where neither
+        this process nor the cache has it.
+        """
+        with _lock:
+            tracker = self._trackers.get(identity)
+            if tracker is None:
+                tracker = self._trackers[identity] = self._link(identity, symbol, emit)
+            return int(tracker[symbol])
+
+    def _link(self, identity: str, symbol: str, emit: Callable[[], str]) -> Any:
+        target = self.target
+        key = "\n".join((identity, target.triple, target.cpu, target.features, code_version()))
+        code = disk.read("code", key)
+        if code is None:
+            code = bytes(_machine(self.target).emit_object(_optimized(emit(), self.target)))
+            disk.write("code", key, code)
+        library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+        return library.export_symbol(symbol).link(
+            self._jit, f"prunus {len(self._trackers)} {symbol}"
+        )
+
+
+@cache
+def linker(target: Target) -> Linker:
+    """The one linker of a target in this process."""
+    return Linker(target)

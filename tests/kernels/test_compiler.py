@@ -1,0 +1,84 @@
+"""Machine code and its cache: found again, made again where it is damaged."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prunus import cache
+from prunus.kernels import compiler
+from prunus.kernels.compiler import Linker, code_version
+from prunus.kernels.elementwise import Elementwise
+from prunus.kernels.emit import Emitter
+from prunus.kernels.target import parse_target
+from tests.kernels.harness import HASWELL
+
+KERNEL = Elementwise(16, "negate", ("tile",))
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PRUNUS_CACHE_DIR", str(tmp_path))
+    return tmp_path / "code"
+
+
+@pytest.fixture
+def emitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The kernels that were emitted since the test began."""
+    names: list[str] = []
+    finish = Emitter.finish
+
+    def record(self: Emitter) -> str:
+        names.append(self.function.name)
+        return finish(self)
+
+    monkeypatch.setattr(Emitter, "finish", record)
+    yield names
+
+
+def link() -> int:
+    """The kernel's address in a linker of its own, as in a process of its own."""
+    target = parse_target()
+    return Linker(target).function(repr(KERNEL), KERNEL.symbol, lambda: KERNEL.ir(target))
+
+
+def test_code_is_emitted_once(own_cache: Path, emitted: list[str]) -> None:
+    assert link() != 0
+    assert emitted == [KERNEL.symbol]
+    assert link() != 0
+    assert emitted == [KERNEL.symbol]
+    assert len(list(own_cache.iterdir())) == 1
+
+
+def test_damaged_code_is_made_again(own_cache: Path, emitted: list[str]) -> None:
+    link()
+    (entry,) = own_cache.iterdir()
+    entry.write_bytes(entry.read_bytes()[:-1] + b"x")
+    cache._said.discard("damaged")
+    with pytest.warns(cache.CacheWarning, match="damaged"):
+        link()
+    assert len(emitted) == 2
+
+
+def test_other_targets_and_versions_have_code_of_their_own(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link()
+    monkeypatch.setattr(compiler, "code_version", lambda: "another")
+    link()
+    assert len(list(own_cache.iterdir())) == 2
+
+
+def test_names_tell_kernels_apart() -> None:
+    kernels = [
+        Elementwise(width, op, ("tile",)) for width in (16, 64) for op in ("negate", "abs", "exp")
+    ]
+    assert len({kernel.symbol for kernel in kernels}) == len(kernels)
+    assert "llvmlite" in code_version()
+
+
+@pytest.mark.isa("avx512f")
+def test_haswell_code_has_no_avx512() -> None:
+    text = Elementwise(64, "exp", ("tile",)).assembly(parse_target(HASWELL))
+    assert "%ymm" in text
+    assert "%zmm" not in text
