@@ -1,0 +1,1 @@
+"""Running a program: workers, memory, saved models."""

@@ -1,0 +1,182 @@
+"""What the plan hands to the runtime: steps in order, native ones with all that binds their
+arguments.
+
+Sizes stay symbolic here; the executable binds them at a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from prunus.ir import Expr, Graph, Node
+from prunus.kernels.spec import Kernel
+
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Where an activation lies: rows `first` … `first + features` of the tiles of a buffer.
+
+    Attributes:
+        buffer: The name of the buffer in the arena.
+        tokens: The tokens of the tensor: the product of all its dimensions but the last.
+        rows: Rows of a tile of the buffer.
+        first: The first row of this activation.
+        features: Its rows.
+    """
+
+    buffer: str
+    tokens: int | Expr
+    rows: int
+    first: int
+    features: int
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """An argument that is an array which each call makes from plain values (ids, masks).
+
+    `prepare` gets their arrays and the sizes and returns a C-contiguous array whose contents the
+    kernel may trust: it checks every index.
+    """
+
+    values: tuple[str, ...]
+    prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """An argument that follows from the sizes alone: an integer, or an array."""
+
+    compute: Callable[[Sizes], int | np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """An argument that is a new array for a plain value, of that value's type in the graph."""
+
+    value: str
+
+
+BoundArgument = int | Expr | Tiles | np.ndarray | Feed | Derived | Fresh
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step costs, for `explain` and for a benchmark's share of the peak.
+
+    Attributes:
+        flops: Floating-point operations at a call.
+        bytes: Bytes of weights that a pass reads.
+        skipped: The share of its operations that zeros save.
+    """
+
+    flops: Callable[[Sizes], int] = field(default=lambda sizes: 0)
+    bytes: int = 0
+    skipped: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NativeStep:
+    """One kernel over all its units.
+
+    Attributes:
+        name: The value that it computes.
+        op: The op of the graph that it computes.
+        kernel: The kernel for a tile's width.
+        label: The kernel's name for people.
+        tokens: Tokens by whose tiles the units go, or None if units are not tiles.
+        units: Units of each tile; or their whole number where `tokens` is None.
+        arguments: By the kernel's parameter names.
+        scratch: Bytes of scratch that a worker needs.
+        reason: Why this kernel, as a sentence.
+        weight: The constant that it is about, if any.
+    """
+
+    name: str
+    op: str
+    kernel: Callable[[int], Kernel]
+    label: str
+    tokens: int | Expr | None
+    units: int | Expr
+    arguments: Mapping[str, BoundArgument]
+    scratch: Callable[[Sizes], int] = field(default=lambda sizes: 0)
+    reason: str = ""
+    weight: str | None = None
+    work: Work = field(default_factory=Work)
+    writes: frozenset[str] = frozenset()
+
+    def buffers(self) -> frozenset[str]:
+        """The buffers that it reads or writes."""
+        return frozenset(a.buffer for a in self.arguments.values() if isinstance(a, Tiles))
+
+    def reads_plain(self) -> frozenset[str]:
+        """The plain values that its feeds are made from."""
+        feeds = (a for a in self.arguments.values() if isinstance(a, Feed))
+        return frozenset(name for feed in feeds for name in feed.values)
+
+    def makes_plain(self) -> frozenset[str]:
+        """The plain values that it writes."""
+        return frozenset(a.value for a in self.arguments.values() if isinstance(a, Fresh))
+
+
+@dataclass(frozen=True, slots=True)
+class NumpyStep:
+    """One op that runs on the interpreter, and why."""
+
+    node: Node
+    reason: str
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it only looks at its operand in another shape."""
+        return self.node.op in ("reshape", "slice", "permute", "expand", "select")
+
+
+Step = NativeStep | NumpyStep
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A place in the arena: rows of a tile, and the tokens that size it."""
+
+    name: str
+    rows: int
+    tokens: int | Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Everything that runs for one call.
+
+    Attributes:
+        graph: The graph that was planned.
+        steps: In the order in which they run.
+        buffers: By name.
+        constants: The constants that NumPy steps read, dense.
+        keep: Objects whose memory the steps point into.
+    """
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    buffers: Mapping[str, Buffer]
+    constants: Mapping[str, np.ndarray]
+    keep: tuple[object, ...] = ()
+
+    def flops(self, sizes: Sizes) -> int:
+        """Floating-point operations of a call, without those that zeros save."""
+        return sum(step.work.flops(sizes) for step in self.native_steps)
+
+    @property
+    def native_steps(self) -> tuple[NativeStep, ...]:
+        """The steps that run natively."""
+        return tuple(step for step in self.steps if isinstance(step, NativeStep))
+
+    @property
+    def numpy_steps(self) -> tuple[NumpyStep, ...]:
+        """The steps that run on the interpreter."""
+        return tuple(step for step in self.steps if isinstance(step, NumpyStep))

@@ -1,0 +1,234 @@
+"""A saved model: a folder of data only, which `load_model` reads without torch and without trust.
+
+`model.safetensors` holds the constants (`saved_constants.py`), `prunus.json` the graph and all that
+is known of them (`saved_description.py`); beside these lie the files that came with the model, such
+as its configuration and tokenizer.
+
+Digests find damage. They prove nothing about who wrote a folder, so beyond them every type, shape,
+index and value is checked before anything else sees it, and no part of a folder is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunus.errors import SavedModelError
+from prunus.ir import Constant, Graph, parse_graph, print_graph, verify
+from prunus.runtime.saved_constants import (
+    map_tensors,
+    read_constant,
+    split_constants,
+    write_tensors,
+)
+from prunus.runtime.saved_description import (
+    DESCRIPTION,
+    WEIGHTS,
+    Description,
+    check_companions,
+    description_text,
+    printable,
+    read_description,
+)
+
+_MAX_LINE = 20_000
+"""Characters in a line of a graph: what is longer was made to keep the parser busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """What a folder holds.
+
+    Attributes:
+        graph: The program with its constants. Dense floating-point constants are read-only views of
+            the mapped file: never write into that file; `save_model` replaces it by a new one.
+        signature: How the model is called and answers, as it was given to `save_model`.
+        source: The name of the model that was compiled, for people.
+        simulated: How its weights were simulated, in words; None for a real model.
+        folder: Where it was loaded from.
+        companions: The files in it that came with the model, as far as they are still there.
+    """
+
+    graph: Graph
+    signature: dict[str, Any]
+    source: str
+    simulated: str | None
+    folder: Path
+    companions: tuple[Path, ...]
+
+
+def save_model(
+    folder: Path,
+    *,
+    graph: Graph,
+    signature: dict[str, Any],
+    source: str,
+    simulated: str | None,
+    companions: Sequence[Path] = (),
+    overwrite: bool = True,
+) -> None:
+    """Write a model as a folder that `load_model` reads, as a whole or not at all.
+
+    A folder that exists must be empty or hold a saved model, which is then replaced file by file
+    (other files in it stay); where that breaks off in the middle, `load_model` finds out and says
+    so. Processes that have the replaced model loaded keep it.
+
+    Args:
+        folder: The folder to write.
+        graph: A graph that verifies.
+        signature: What the caller wants to know again: plain JSON (tuples come back as lists).
+        source: Name of the model, for people.
+        simulated: How the weights were simulated, or None.
+        companions: Files to copy into the folder under their own names.
+        overwrite: Whether a saved model that is there already may be replaced.
+
+    Raises:
+        SavedModelError: the folder cannot be written or holds something else, or the model cannot
+            be saved: NaN in a weight, a signature that is not JSON, two files of one name.
+    """
+    folder = folder.absolute()
+    parent = folder if folder.is_dir() else folder.parent
+    staging = parent / f".{folder.name}-{secrets.token_hex(8)}"
+    try:
+        outdated = _companions_to_replace(folder, overwrite)
+        staging.mkdir(parents=True)
+        tensors, stored = split_constants(graph.constants)
+        write_tensors(staging / WEIGHTS, tensors)
+        description = Description(
+            source=printable(source),
+            simulated=None if simulated is None else printable(simulated),
+            companions=_copy_companions(companions, staging),
+            weights=_file_digest(staging / WEIGHTS),
+            signature=signature,
+            graph=tuple(print_graph(graph).splitlines()),
+            constants=stored,
+        )
+        (staging / DESCRIPTION).write_text(description_text(description), encoding="utf-8")
+        # safetensors makes files that others cannot read, whatever the umask says.
+        shutil.copymode(staging / DESCRIPTION, staging / WEIGHTS)
+        # What cannot be loaded must not be saved. This also finds names that do not parse.
+        if print_graph(_load(staging).graph) != print_graph(graph):
+            raise SavedModelError(
+                "its graph reads back as another one; give its values plain names"
+            )
+        _publish(staging, folder, outdated)
+    except SavedModelError as error:
+        raise SavedModelError(f"the model cannot be saved in {folder}: {error}") from error
+    except OSError as error:
+        raise SavedModelError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Read a folder that `save_model` wrote, checking all of it.
+
+    Raises:
+        SavedModelError: the folder is missing, damaged, of a newer version, or was never right.
+    """
+    try:
+        return _load(folder)
+    except (SavedModelError, OSError) as error:
+        raise SavedModelError(f"the saved model {folder} cannot be loaded: {error}") from error
+
+
+def _companions_to_replace(folder: Path, overwrite: bool) -> tuple[str, ...]:
+    """The companions of the model that is there already, if `folder` may be written at all."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return ()
+    if not (folder / DESCRIPTION).is_file():
+        raise SavedModelError(
+            "what is there is no model saved by prunus, so it is left as it is; "
+            "save to a new or an empty folder"
+        )
+    if not overwrite:
+        raise SavedModelError(
+            "it holds a saved model already; save elsewhere or with overwrite=True"
+        )
+    try:
+        return read_description(folder / DESCRIPTION).companions
+    except SavedModelError:  # saving anew is how a damaged model is mended
+        return ()
+
+
+def _copy_companions(companions: Sequence[Path], staging: Path) -> tuple[str, ...]:
+    names = tuple(path.name for path in companions)
+    check_companions(names)
+    for path in companions:
+        shutil.copyfile(path, staging / path.name)
+    return names
+
+
+def _publish(staging: Path, folder: Path, outdated: Sequence[str]) -> None:
+    if staging.parent != folder:
+        staging.rename(folder)
+        return
+    written = sorted(path.name for path in staging.iterdir())
+    # The description comes last: until then its digest tells that the weights are not its own.
+    for name in sorted(written, key=DESCRIPTION.__eq__):
+        os.replace(staging / name, folder / name)
+    for name in set(outdated) - set(written):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _load(folder: Path) -> SavedModel:
+    """As `load_model`, but an error says only what is wrong, not where."""
+    description = read_description(_regular(folder / DESCRIPTION))
+    weights = _regular(folder / WEIGHTS)
+    if _file_digest(weights) != description.weights:
+        raise SavedModelError(
+            f"{WEIGHTS} is not the file that {DESCRIPTION} describes (their digests differ): it is "
+            "damaged or of another save; copy the folder again, or save the model again"
+        )
+    mapping, tensors = map_tensors(weights)
+    constants = {
+        name: read_constant(name, stored, tensors) for name, stored in description.constants.items()
+    }
+    if tensors:
+        raise SavedModelError(f"{WEIGHTS} has a tensor of no constant: {min(tensors)!r:.60}")
+    if hasattr(mmap, "MADV_DONTNEED"):
+        # Checking read every page; of an embedding table few are needed, and these come back.
+        mapping.madvise(mmap.MADV_DONTNEED)
+    return SavedModel(
+        graph=_graph(description.graph, constants),
+        signature=description.signature,
+        source=description.source,
+        simulated=description.simulated,
+        folder=folder,
+        companions=tuple(
+            folder / name for name in description.companions if (folder / name).is_file()
+        ),
+    )
+
+
+def _regular(path: Path) -> Path:
+    """The path itself if it is a file or a link to one: to open a pipe would mean to wait."""
+    if not path.parent.is_dir():
+        raise SavedModelError("there is no such folder")
+    if not path.is_file():
+        raise SavedModelError(f"it has no file {path.name}; expected what save_pretrained wrote")
+    return path
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _graph(lines: Sequence[str], constants: Mapping[str, Constant]) -> Graph:
+    if any(len(line) > _MAX_LINE for line in lines):
+        raise SavedModelError(f"a line of the graph has more than {_MAX_LINE} characters")
+    try:
+        graph = verify(parse_graph("\n".join(lines), constants))
+    except Exception as error:  # type rules on hostile attributes can raise nearly anything
+        raise SavedModelError(f"the graph is not valid: {type(error).__name__}: {error}") from error
+    if unused := constants.keys() - graph.constants.keys():
+        raise SavedModelError(f"the graph has no constant {min(unused)!r:.60}")
+    return graph

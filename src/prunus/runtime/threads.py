@@ -1,0 +1,58 @@
+"""How many threads to use: what this process may use, not what the machine has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+from prunus.errors import InputError
+
+
+def usable_processors() -> int:
+    """The logical processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """The least of affinity, physical cores, and the cgroup's quota rounded down; at least 1."""
+    physical = psutil.cpu_count(logical=False) or usable_processors()
+    return max(1, min(usable_processors(), physical, cgroup_quota() or physical))
+
+
+def check_threads(threads: object) -> int:
+    """`threads`, or the default for None.
+
+    Raises:
+        InputError: fewer than 1 or more than the processors that this process may use.
+    """
+    if threads is None:
+        return default_threads()
+    usable = usable_processors()
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= usable:
+        raise InputError(
+            f"threads={threads!r}: this process may use {usable} processors; "
+            f"pass a number from 1 to {usable}, or None for {default_threads()}"
+        )
+    return threads
+
+
+def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The whole processors that the cgroup allows, None where it sets no quota (or there is none).
+
+    Reads version 2 (`cpu.max`) and version 1 (`cpu.cfs_quota_us`).
+    """
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None
+    return max(1, int(quota) // int(period))

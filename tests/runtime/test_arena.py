@@ -1,0 +1,109 @@
+"""Memory of activations: placement by lifetime, alignment, growth."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunus.kernels.layout import FLOAT, padded
+from prunus.runtime.arena import (
+    GUARD,
+    LINE,
+    Arena,
+    aligned_words,
+    buffer_bytes,
+    lifetimes,
+    place,
+    plan_arena,
+)
+from prunus.runtime.program import Buffer
+from tests.native.decisions import Decisions, compiled
+from tests.native.encoder import encoder
+
+Spans = dict[str, tuple[int, int]]
+
+
+@st.composite
+def buffers(draw: st.DrawFn) -> tuple[dict[str, int], Spans]:
+    """Sizes and lifetimes of some buffers."""
+    names = [f"b{i}" for i in range(draw(st.integers(0, 12)))]
+    sizes = {name: 64 * draw(st.integers(1, 6)) for name in names}
+    spans: Spans = {}
+    for name in names:
+        begin = draw(st.integers(0, 8))
+        spans[name] = (begin, begin + draw(st.integers(0, 5)))
+    return sizes, spans
+
+
+def overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two closed intervals meet."""
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+@given(buffers())
+def test_buffers_that_live_together_never_share_memory(
+    drawn: tuple[dict[str, int], Spans],
+) -> None:
+    sizes, spans = drawn
+    offsets, whole = place(sizes, spans)
+    assert offsets.keys() == sizes.keys()
+    for a in sizes:
+        assert 0 <= offsets[a] <= offsets[a] + sizes[a] <= whole
+        assert offsets[a] % LINE == 0
+        for b in sizes:
+            if a < b and overlap(spans[a], spans[b]):
+                first, second = sorted((a, b), key=lambda n: offsets[n])
+                assert offsets[first] + sizes[first] <= offsets[second]
+
+
+@given(buffers())
+def test_placement_wastes_no_more_than_no_sharing_would(
+    drawn: tuple[dict[str, int], Spans],
+) -> None:
+    sizes, spans = drawn
+    _, whole = place(sizes, spans)
+    steps = range(20)
+    alive = (sum(sizes[n] for n, (b, e) in spans.items() if b <= step <= e) for step in steps)
+    assert max(alive) <= whole <= sum(sizes.values())
+
+
+def test_a_chain_of_steps_needs_two_buffers() -> None:
+    sizes = {str(i): 64 for i in range(10)}
+    assert place(sizes, {str(i): (i, i + 1) for i in range(10)})[1] == 128
+
+
+def test_a_buffer_holds_its_tiles_and_what_a_copy_may_read_behind_them() -> None:
+    for tokens in (1, 16, 17, 64, 65, 1000):
+        size = buffer_bytes(Buffer("b", 7, tokens), tokens)
+        assert size % LINE == 0
+        assert size >= 7 * padded(tokens) * FLOAT + GUARD
+
+
+def test_the_memory_of_an_encoder_does_not_grow_with_its_layers() -> None:
+    sizes = []
+    for layers in (2, 6):
+        program = compiled(encoder(layers=layers), Decisions()).program
+        tokens = dict.fromkeys(program.buffers, 64)
+        assert lifetimes(program.steps).keys() == program.buffers.keys()
+        sizes.append(plan_arena(program, tokens)[1])
+    assert sizes[0] == sizes[1]
+
+
+def test_an_arena_grows_to_the_largest_request_and_stays() -> None:
+    arena = Arena()
+    first = arena.reserve(1000)
+    assert first % LINE == 0
+    assert (arena.generation, arena.reserve(500), arena.reserve(1000)) == (1, first, first)
+    assert arena.reserve(5000) % LINE == 0
+    assert arena.generation == 2
+    assert 5000 <= arena.nbytes <= 5000 + LINE
+    assert arena.reserve(100) % LINE == 0
+    assert arena.generation == 2
+
+
+@given(st.integers(0, 100))
+def test_aligned_words(count: int) -> None:
+    words = aligned_words(count)
+    assert len(words) == count
+    assert words.dtype == np.int64
+    assert words.ctypes.data % LINE == 0 or count == 0
+    assert not words.any()
