@@ -1,0 +1,45 @@
+"""Graph → Program: which kernel for each node and why, where each value lies, and the order of the
+steps.
+"""
+
+from __future__ import annotations
+
+from prunus.ir import Graph, Node
+from prunus.plan.lower import LOWERINGS
+from prunus.plan.options import Options, make_options
+from prunus.plan.planner import Planner
+from prunus.plan.race import Choices
+from prunus.plan.schedule import schedule
+from prunus.runtime.program import Program
+
+__all__ = ["Options", "make_options", "make_plan"]
+
+
+def make_plan(graph: Graph, options: Options) -> Program:
+    """The program that computes `graph`. Races run here, on the calling thread."""
+    choices = Choices(options.target)
+    planner = Planner(graph, options, choices)
+    for node in graph.nodes:
+        reason = _not_native(planner, node) or LOWERINGS[node.op](planner, node)
+        if reason is not None:
+            planner.interpret(node, reason)
+    for name in graph.outputs:
+        planner.plain(name)
+    choices.save()
+    steps = schedule(planner.steps, (*graph.inputs, *planner.numpy_constants))
+    return Program(graph, steps, planner.buffers, planner.numpy_constants, tuple(planner.keep))
+
+
+def _not_native(planner: Planner, node: Node) -> str | None:
+    """Why no kernel can be asked for, or None."""
+    if node.op not in LOWERINGS:
+        return "no kernel for this op"
+    if node.type.dtype != "f32" or not node.type.rank:
+        return f"kernels make float32 tensors, this is {node.type}"
+    names = (name for name in node.inputs if name is not None)
+    shapes = (node.type.shape, *(planner.types[name].shape for name in names))
+    if any(dim == 0 for shape in shapes for dim in shape):
+        return "has no elements"
+    if not isinstance(node.type.shape[-1], int):
+        return "the number of features is not fixed"
+    return None

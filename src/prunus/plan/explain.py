@@ -1,0 +1,155 @@
+"""A program as a list of decisions: what runs where, with which kernel, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from prunus.passes import HeadReport, head_report
+from prunus.runtime.program import NativeStep, NumpyStep, Program
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One step, or one weight, of an explanation.
+
+    Attributes:
+        name: The value or weight.
+        op: The op.
+        shape: [outputs, inputs] of the weight, if there is one.
+        zeros: The share of zeros of the weight.
+        pattern: What was measured of them, as a sentence.
+        kernel: The chosen kernel.
+        reason: Why, as a sentence.
+        work: Its share of all floating-point operations that are left, at batch 1 and 128 tokens.
+        skipped: The share of its own operations that its zeros save.
+        bytes: Bytes of weights that a pass reads.
+        byte_share: Its share of all such bytes.
+    """
+
+    name: str
+    op: str
+    shape: tuple[int, ...] | None
+    zeros: float | None
+    pattern: str | None
+    kernel: str
+    reason: str
+    work: float
+    skipped: float
+    bytes: int
+    byte_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Every decision of a compiled model; `str` shows it as a table.
+
+    Attributes:
+        model: Its name.
+        simulated: What was simulated, or None for real weights.
+        target: The processor that code was made for.
+        threads: Workers.
+        layers: The steps with weights.
+        others: The native steps without.
+        interpreted: Steps on NumPy, which are not native.
+        views: Steps on NumPy that only reshape or cut a result.
+        heads: The empty heads of every attention.
+        linear_zeros: Share of zeros of all linear weights.
+        model_zeros: Share of zeros of all the model's floating-point weights, embeddings included.
+    """
+
+    model: str
+    simulated: str | None
+    target: str
+    threads: int
+    layers: tuple[Decision, ...]
+    others: tuple[Decision, ...]
+    interpreted: tuple[Decision, ...]
+    views: tuple[Decision, ...]
+    heads: tuple[HeadReport, ...]
+    linear_zeros: float
+    model_zeros: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        from prunus.plan.explain_text import explanation_text
+
+        return explanation_text(self)
+
+
+def explain(
+    program: Program, *, model: str, simulated: str | None, target: str, threads: int
+) -> Explanation:
+    """The explanation of a program."""
+    native = program.native_steps
+    sizes = _usual_sizes(program)
+    flops = program.flops(sizes) or 1
+    size = sum(step.work.bytes for step in native) or 1
+
+    def decide(step: NativeStep) -> Decision:
+        constant = program.graph.constants[step.weight] if step.weight is not None else None
+        pattern = constant.pattern if constant is not None else None
+        return Decision(
+            step.weight or step.name,
+            step.op,
+            constant.type.sizes({}) if constant is not None else None,
+            pattern.zeros if pattern is not None else None,
+            pattern.describe() if pattern is not None else None,
+            step.label,
+            step.reason,
+            step.work.flops(sizes) / flops,
+            step.work.skipped,
+            step.work.bytes,
+            step.work.bytes / size,
+        )
+
+    linear, whole = _zeros(program)
+    return Explanation(
+        model,
+        simulated,
+        target,
+        threads,
+        tuple(decide(step) for step in native if step.weight is not None),
+        tuple(decide(step) for step in native if step.weight is None),
+        tuple(_interpreted(step) for step in program.numpy_steps if not step.is_view),
+        tuple(_interpreted(step) for step in program.numpy_steps if step.is_view),
+        head_report(program.graph),
+        linear,
+        whole,
+    )
+
+
+def _usual_sizes(program: Program) -> dict[str, int]:
+    """Batch 1 and 128 tokens, or the model's limit."""
+    symbols = {name for type in program.graph.inputs.values() for name in type.symbols()}
+    limits = program.graph.limits
+    return {s: 1 if s == "batch" else min(128, limits.get(s, 128)) for s in symbols}
+
+
+def _interpreted(step: NumpyStep) -> Decision:
+    node = step.node
+    return Decision(node.name, node.op, None, None, None, "NumPy", step.reason, 0.0, 0.0, 0, 0.0)
+
+
+def _zeros(program: Program) -> tuple[float, float]:
+    """The shares of zeros in linear weights, and in all floating-point constants."""
+    constants = program.graph.constants
+    names = {step.weight for step in program.native_steps if step.weight is not None}
+    return _share(program, names), _share(program, constants)
+
+
+def _share(program: Program, names: Iterable[str]) -> float:
+    total, nonzero = 0, 0.0
+    for name in names:
+        constant = program.graph.constants[name]
+        if not constant.type.is_float:
+            continue
+        size = 1
+        for dim in constant.type.sizes({}):
+            size *= dim
+        zeros = constant.pattern.zeros if constant.pattern is not None else 0.0
+        total, nonzero = total + size, nonzero + size * (1 - zeros)
+    return 1 - nonzero / total if total else 0.0

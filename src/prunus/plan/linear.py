@@ -1,0 +1,238 @@
+"""Which kernel for a linear layer, and why: candidates by their estimated cost, the closest settled
+by a race.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prunus.ir import Constant
+from prunus.kernels import cost
+from prunus.kernels.epilogue import Epilogue
+from prunus.kernels.panel import MAX_ROWS, Panel, Panels, pack_blocks, pack_dense, panel_rows
+from prunus.kernels.row_stream import RowStream, RowStreams, pack_row_streams
+from prunus.kernels.spec import Kernel
+from prunus.plan.options import Options
+from prunus.plan.race import Choices, race
+from prunus.sparsity import Block, BlockSparse, block_grid
+
+INPUT_BLOCKS = (128, 192, 256)
+"""Inputs per block of the row stream: 64 tokens by 128 features are the 32 KB of a small L1 cache;
+more inputs mean longer rows."""
+
+ROWS_PER_GROUP = 768
+"""Outputs of a unit of work, at most: fine enough for two workers to end together, coarse enough
+for long runs."""
+
+RACE_WITHIN = 2.0
+"""Candidates that are estimated to take more than this many times the best are not raced."""
+
+DENSE_FAVOUR = 0.97
+"""A sparse kernel must be this much faster than the dense one: a gain below the noise is not worth
+a sparse weight."""
+
+Packed = RowStreams | Panels
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compute a linear layer.
+
+    Attributes:
+        key: A name that a remembered choice is stored under.
+        label: For people.
+        sparse: Whether it skips zeros.
+        cost: Estimated, in the unit of `kernels.cost`.
+        values: Weights that it multiplies by.
+        empty: The share of the blocks that hold no nonzero.
+        pack: Makes the weight's packed form for so many row groups.
+        kernel: The kernel for a tile's width and an epilogue.
+    """
+
+    key: str
+    label: str
+    sparse: bool
+    cost: float
+    values: int
+    empty: float
+    pack: Callable[[int], Packed]
+    kernel: Callable[[int, Epilogue], Kernel]
+
+
+@dataclass(frozen=True)
+class LinearChoice:
+    """The chosen kernel of a layer with its packed weight."""
+
+    candidate: Candidate
+    packed: Packed
+    reason: str
+
+
+def row_groups(outputs: int, threads: int) -> int:
+    """Groups that a tile's rows are split into: a multiple of the workers, each of at most 768
+    rows.
+    """
+    wanted = max(threads, -(-outputs // ROWS_PER_GROUP))
+    wanted = -(-wanted // threads) * threads
+    return max(1, min(wanted, outputs // MAX_ROWS))
+
+
+def choose(weight: Constant, options: Options, choices: Choices) -> LinearChoice:
+    """The kernel for a weight [outputs, inputs], with the reason as a sentence."""
+    candidates = _candidates(weight, options)
+    groups = row_groups(weight.type.sizes({})[0], options.threads)
+    found = _pattern(weight)
+    dense = candidates[0]
+    if len(candidates) == 1:
+        reason = found if options.sparse else "asked for: sparse=False"
+        return LinearChoice(dense, dense.pack(groups), f"dense: {reason}")
+    if options.threshold != "auto":
+        return _by_threshold(options.threshold, candidates, groups)
+    rivals = sorted(candidates, key=lambda c: c.cost)
+    close = [c for c in rivals if c.cost <= rivals[0].cost * RACE_WITHIN]
+    how = "estimated"
+    if len(close) == 1 or options.tune == "cost":
+        best = _favoured({c.key: c.cost for c in rivals}, rivals)
+        ratio = _other(best, rivals).cost / best.cost
+    else:
+        seconds = choices.remembered(
+            _identity(weight, close, options),
+            [c.key for c in close],
+            lambda: race([(c.key, c.kernel(64, Epilogue()), c.pack(1)) for c in close],
+                         weight.type.sizes({}), options.target),
+        )  # fmt: skip
+        best = _favoured(seconds, close)
+        other = _other(best, close)
+        if other.sparse == best.sparse:
+            other = _other(best, rivals)
+            ratio = other.cost / best.cost
+        else:
+            ratio, how = seconds[other.key] / seconds[best.key], "raced"
+    verdict = (
+        f"{ratio:.1f} times as fast as dense ({how})"
+        if best.sparse
+        else f"{_other(best, rivals).label} would take {ratio:.1f}× ({how})"
+    )
+    return LinearChoice(best, best.pack(groups), f"{best.label}: {found}; {verdict}")
+
+
+def _favoured(seconds: dict[str, float], candidates: Sequence[Candidate]) -> Candidate:
+    """The fastest; a dense one wins a near tie."""
+    return min(candidates, key=lambda c: seconds[c.key] * (1.0 if c.sparse else DENSE_FAVOUR))
+
+
+def _other(best: Candidate, candidates: Sequence[Candidate]) -> Candidate:
+    """The best candidate of the other kind: dense beside a sparse one, sparse beside the dense
+    one.
+    """
+    others = [c for c in candidates if c.sparse != best.sparse]
+    return min(others, key=lambda c: c.cost) if others else best
+
+
+def _by_threshold(threshold: float, candidates: Sequence[Candidate], groups: int) -> LinearChoice:
+    """The tutorial's rule: sparse exactly where enough blocks are empty."""
+    sparse = min((c for c in candidates if c.sparse), key=lambda c: c.cost)
+    best = sparse if sparse.empty >= threshold else candidates[0]
+    relation = "at least" if best.sparse else "less than"
+    return LinearChoice(
+        best,
+        best.pack(groups),
+        f"{best.label}: {100 * sparse.empty:.1f} % of the blocks are empty, {relation} the "
+        f"threshold of {100 * threshold:g} %",
+    )
+
+
+def _candidates(weight: Constant, options: Options) -> list[Candidate]:
+    """Dense first; then, where zeros may be skipped and there are some, the sparse kernels that fit
+    them.
+    """
+    outputs, inputs = weight.type.sizes({})
+    rows = max(1, min(MAX_ROWS, outputs))
+    dense = Candidate(
+        "dense",
+        "dense",
+        False,
+        cost.dense_cost(outputs, inputs),
+        outputs * inputs,
+        0.0,
+        lambda groups: pack_dense(weight.dense(), groups=groups),
+        lambda width, epilogue: Panel(width, rows, False, epilogue),
+    )
+    if not options.sparse or not _has_zeros(weight, options):
+        return [dense]
+    block = _block(weight, options)
+    stored = _in_blocks(weight, block)
+    grid = block_grid((outputs, inputs), block)
+    blocks = max(grid[0] * grid[1], 1)
+    # Not 1 - stored / all: the threshold may be this very fraction, which rounding would miss.
+    empty = (blocks - len(stored.indices)) / blocks
+    if block[0] == 1:
+        return [dense, *_streams(stored.to_rows(), outputs, inputs, empty)]
+    panels = Candidate(
+        f"panels {block[0]}x{block[1]}",
+        f"{block[0]}×{block[1]} blocks",
+        True,
+        # Never 0, even for a weight without a nonzero: costs are divided by each other.
+        cost.block_cost(max(stored.stored, 1), panel_rows(block[0])),
+        stored.stored,
+        empty,
+        lambda groups: pack_blocks(stored, groups=groups),
+        lambda width, epilogue: Panel(width, panel_rows(block[0]), True, epilogue),
+    )
+    if options.block != "auto":
+        return [dense, panels]
+    return [dense, panels, *_streams(stored.to_rows(), outputs, inputs, empty)]
+
+
+def _streams(rows: BlockSparse, outputs: int, inputs: int, empty: float) -> list[Candidate]:
+    """The row stream with each size of block; one is enough where the inputs fit into it."""
+    sizes = [size for size in INPUT_BLOCKS if size < inputs] or [max(1, min(inputs, 256))]
+
+    def candidate(size: int) -> Candidate:
+        return Candidate(
+            f"stream {size}",
+            f"row stream, {size} inputs at a time",
+            True,
+            cost.stream_cost(outputs, inputs, rows.nnz, size),
+            rows.nnz,
+            empty,
+            lambda groups: pack_row_streams(rows, input_block=size, groups=groups),
+            lambda width, epilogue: RowStream(width, size, epilogue),
+        )
+
+    return [candidate(size) for size in sizes]
+
+
+def _has_zeros(weight: Constant, options: Options) -> bool:
+    if isinstance(weight.value, BlockSparse) or options.threshold != "auto":
+        return True
+    return weight.pattern is not None and weight.pattern.zeros > 0.3
+
+
+def _block(weight: Constant, options: Options) -> Block:
+    if options.block != "auto":
+        return options.block
+    if isinstance(weight.value, BlockSparse):
+        return weight.value.block
+    pattern = weight.pattern
+    return pattern.block if pattern is not None and pattern.block is not None else (1, 1)
+
+
+def _in_blocks(weight: Constant, block: Block) -> BlockSparse:
+    if isinstance(weight.value, BlockSparse) and weight.value.block == block:
+        return weight.value
+    return BlockSparse.from_dense(weight.dense(), block)
+
+
+def _pattern(weight: Constant) -> str:
+    return weight.pattern.describe() if weight.pattern is not None else "not measured"
+
+
+def _identity(weight: Constant, candidates: Sequence[Candidate], options: Options) -> str:
+    """What a race's result depends on. Counts within 3 % of each other share one."""
+    counts = {c.key: int(np.log(max(c.values, 1)) / 0.03) for c in candidates}
+    return json.dumps([list(weight.type.sizes({})), counts, str(options.target)])

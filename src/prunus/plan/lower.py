@@ -1,0 +1,325 @@
+"""Graph → Program: each node becomes a native step, a view, or a step on the interpreter with the
+reason.
+
+A lowering is a function for one op. It emits native steps through the planner, or returns the
+reason why it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from prunus.errors import InputError
+from prunus.ir import Attrs, Expr, Node, TensorType, product
+from prunus.kernels.attention import Attention, Mask, scratch_bytes
+from prunus.kernels.elementwise import BINARY, UNARY, Elementwise, Operand
+from prunus.kernels.epilogue import Epilogue
+from prunus.kernels.layout import QUANTUM, TILE
+from prunus.kernels.normalize import LayerNorm
+from prunus.kernels.tokens import Embed, TakeTokens
+from prunus.plan.linear import choose
+from prunus.plan.planner import Planner
+from prunus.runtime.program import BoundArgument, Derived, Feed, Sizes, Tiles, Work
+
+Lowering = Callable[[Planner, Node], str | None]
+LOWERINGS: dict[str, Lowering] = {}
+
+
+def lowering(*ops: str) -> Callable[[Lowering], Lowering]:
+    """Enter a lowering for these ops."""
+
+    def enter(function: Lowering) -> Lowering:
+        LOWERINGS.update(dict.fromkeys(ops, function))
+        return function
+
+    return enter
+
+
+@lowering("linear")
+def lower_linear(p: Planner, node: Node) -> str | None:
+    """A chosen kernel with the epilogue in it."""
+    x, weight_name, bias_name, residual = (*node.inputs, None, None)[:4]
+    assert x is not None and weight_name is not None, "verified"
+    weight = p.graph.constants.get(weight_name)
+    if weight is None:
+        return "the weight is computed, not constant"
+    if bias_name is not None and bias_name not in p.graph.constants:
+        return "the bias is computed, not constant"
+    choice = choose(weight, p.options, p.choices)
+    outputs, inputs = weight.type.sizes({})
+    epilogue = Epilogue(node.attrs.activation, residual is not None)
+    source, y = p.tiles(x), p.define(node)
+    arguments: dict[str, BoundArgument] = {"x": source, "y": y, **choice.packed.arguments()}
+    if residual is not None:
+        arguments["residual"] = p.tiles(residual)
+    bias = np.zeros(outputs, np.float32) if bias_name is None else p.constant(bias_name)
+    p.emit(
+        node,
+        kernel=lambda width: choice.candidate.kernel(width, epilogue),
+        label=choice.candidate.label,
+        tokens=y.tokens,
+        units=choice.packed.arguments()["row_groups"],
+        arguments={**arguments, "bias": bias},
+        reason=choice.reason,
+        weight=weight_name,
+        work=Work(
+            lambda sizes: 2 * choice.candidate.values * p.size(y.tokens, sizes),
+            choice.packed.nbytes,
+            1 - choice.candidate.values / (outputs * inputs),
+        ),
+        keep=choice.packed,
+    )
+    return None
+
+
+@lowering("layer_norm")
+def lower_layer_norm(p: Planner, node: Node) -> str | None:
+    """Vertical reductions, a vector of tokens at a time."""
+    x, gamma, beta = (name or "" for name in node.inputs)
+    if gamma not in p.graph.constants or beta not in p.graph.constants:
+        return "gamma or beta is computed, not constant"
+    source, y, eps = p.tiles(x), p.define(node), float(node.attrs.eps)
+    vectors = TILE // p.options.target.lanes
+    arguments: dict[str, BoundArgument] = {
+        "x": source, "y": y, "gamma": p.constant(gamma), "beta": p.constant(beta),
+        "features": y.features, "vectors": vectors,
+    }  # fmt: skip
+    p.emit(
+        node,
+        kernel=lambda width: LayerNorm(width, eps),
+        label="layer norm",
+        tokens=y.tokens,
+        units=vectors,
+        arguments=arguments,
+        work=Work(lambda sizes: 8 * y.features * p.size(y.tokens, sizes), 8 * y.features),
+    )
+    return None
+
+
+@lowering("attention")
+def lower_attention(p: Planner, node: Node) -> str | None:
+    """One unit for each head of each sequence."""
+    q, k, v, mask = (*node.inputs, None)[:4]
+    assert q is not None and k is not None and v is not None, "verified"
+    q_type, k_type, v_type = p.types[q], p.types[k], p.types[v]
+    heads: int = node.attrs.heads
+    lead = q_type.shape[:-2]
+    if k_type.shape[:-2] != v_type.shape[:-2]:
+        return "keys and values have different leading dimensions"
+    key_width, value_width = p.features(q) // heads, p.features(v) // heads
+    queries, keys = q_type.shape[-2], k_type.shape[-2]
+    form: Mask = "none"
+    mask_arguments: dict[str, BoundArgument] = {}
+    if mask is not None:
+        p.plain(mask)
+        form, mask_arguments = _mask_arguments(p, mask, lead, heads, queries, keys)
+    operands = {"q": p.tiles(q), "k": p.tiles(k), "v": p.tiles(v)}
+    y = p.define(node)
+    sizes = {"heads": heads, "queries": queries, "keys": keys}
+    tokens = {"query_tokens": y.tokens, "key_tokens": operands["k"].tokens}
+
+    def scratch(at: Sizes) -> int:
+        return scratch_bytes(
+            queries=p.size(queries, at),
+            keys=p.size(keys, at),
+            key_width=key_width,
+            value_width=value_width,
+        )
+
+    def flops(at: Sizes) -> int:
+        products = p.size(queries, at) * p.size(keys, at) * heads * (key_width + value_width)
+        return 2 * products * p.size(product(lead), at)
+
+    p.emit(
+        node,
+        kernel=lambda width: Attention(
+            TILE, key_width, value_width, float(node.attrs.scale), form, node.attrs.causal
+        ),
+        label="attention",
+        tokens=None,
+        units=product((*lead, heads)),
+        arguments={**operands, "y": y, **sizes, **tokens, **mask_arguments},
+        scratch=scratch,
+        work=Work(flops),
+        reason=f"{heads} heads of {key_width}, mask: {form}",
+    )
+    return None
+
+
+def _mask_arguments(
+    p: Planner, mask: str, lead: tuple[int | Expr, ...], heads: int, queries: int | Expr,
+    keys: int | Expr,
+) -> tuple[Mask, dict[str, BoundArgument]]:  # fmt: skip
+    """The mask as numbers to add: one for each key where queries and heads share it, else a whole
+    tile.
+    """
+    shape = p.types[mask].shape
+    shape = (*(1,) * (len(lead) + 3 - len(shape)), *shape)
+    per_head, per_query = shape[-3] != 1, shape[-2] != 1
+
+    def numbers(arrays: Sequence[np.ndarray], sizes: Sizes, *, last: tuple[int, ...]) -> np.ndarray:
+        array = arrays[0]
+        if array.dtype == bool:
+            array = np.where(array, np.float32(0), np.float32(-np.inf))
+        sequences = tuple(p.size(dim, sizes) for dim in lead)
+        array = array.reshape((1,) * (len(lead) + 3 - array.ndim) + array.shape)
+        return np.broadcast_to(array, (*sequences, *last))
+
+    def key_mask(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
+        last = (1, 1, p.size(keys, sizes))
+        return np.ascontiguousarray(numbers(arrays, sizes, last=last), dtype=np.float32)
+
+    def full_mask(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
+        rows, columns = p.size(queries, sizes), p.size(keys, sizes)
+        last = (heads if per_head else 1, rows, columns)
+        whole = numbers(arrays, sizes, last=last).swapaxes(-1, -2)
+        padded = np.zeros((*whole.shape[:-1], _quanta(rows)), np.float32)
+        padded[..., :rows] = whole
+        return padded
+
+    if not per_head and not per_query:
+        return "key", {"mask": p.feed(("key mask", mask), (mask,), key_mask)}
+
+    def head_stride(sizes: Sizes) -> int:
+        return p.size(keys, sizes) * _quanta(p.size(queries, sizes))
+
+    return "full", {
+        "mask": p.feed(("full mask", mask), (mask,), full_mask),
+        "mask.head": Derived(lambda sizes: head_stride(sizes) if per_head else 0),
+        "mask.batch": Derived(lambda sizes: head_stride(sizes) * (heads if per_head else 1)),
+    }
+
+
+def _quanta(tokens: int) -> int:
+    return -(-tokens // QUANTUM) * QUANTUM
+
+
+@lowering("embedding")
+def lower_embedding(p: Planner, node: Node) -> str | None:
+    """The sum of rows of tables, each id checked before the kernel sees it."""
+    tables, ids = node.inputs[::2], node.inputs[1::2]
+    if any(table not in p.graph.constants for table in tables):
+        return "a table is computed, not constant"
+    if any(p.types[i].dtype not in ("i64", "i32") for i in ids if i is not None):
+        return "ids are not 32- or 64-bit integers"
+    y = p.define(node)
+    arguments: dict[str, BoundArgument] = {}
+    for i, (table, index) in enumerate(zip(tables, ids, strict=True)):
+        assert table is not None and index is not None, "verified"
+        p.plain(index)
+        arguments[f"table{i}"] = p.constant(table)
+        arguments[f"ids{i}"] = _ids(p, node.type, index, p.types[table].sizes({})[0])
+    p.emit(
+        node,
+        kernel=lambda width: Embed(width, len(tables)),
+        label="embedding",
+        tokens=y.tokens,
+        units=1,
+        arguments={"y": y, "features": y.features, "tokens": y.tokens, **arguments},
+    )
+    return None
+
+
+def _ids(p: Planner, type: TensorType, name: str, rows: int) -> Feed:
+    def checked(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
+        ids = arrays[0]
+        if ids.size and (ids.min() < 0 or ids.max() >= rows):
+            wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
+            raise InputError(
+                f"{name} holds the id {wrong}, but its embedding table has the ids 0 to "
+                f"{rows - 1}; is this the tokenizer of the model?"
+            )
+        shape = TensorType("i64", type.shape[:-1]).sizes(sizes)
+        return np.ascontiguousarray(np.broadcast_to(ids, shape), dtype=np.int64)
+
+    return p.feed(("ids", name, rows, type.shape), (name,), checked)
+
+
+@lowering("select", "slice")
+def lower_selection(p: Planner, node: Node) -> str | None:
+    """Features are a view of the same tiles; tokens are copied into tiles of their own."""
+    x, attrs = node.inputs[0] or "", node.attrs
+    if x not in p.places:
+        return "NumPy has the operand, and a selection of it is a view"
+    rank = p.types[x].rank
+    axis = attrs.axis % rank
+    place = p.places[x]
+    if axis == rank - 1:
+        features = node.type.shape[-1] if node.type.rank else 1
+        if node.op == "select" or attrs.step != 1 or not isinstance(features, int):
+            return "single or strided features leave the tiles"
+        p.places[node.name] = Tiles(
+            place.buffer, place.tokens, place.rows, place.first + attrs.start, features
+        )
+        return None
+    lead, index = p.types[x].shape[:-1], Attrs(attrs)
+
+    def positions(sizes: Sizes) -> np.ndarray:
+        shape = tuple(p.size(dim, sizes) for dim in lead)
+        tokens = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+        return np.ascontiguousarray(p.meaning(node.op, index, sizes)(tokens))
+
+    y = p.define(node)
+    p.emit(
+        node,
+        kernel=TakeTokens,
+        label="take tokens",
+        tokens=y.tokens,
+        units=1,
+        arguments={
+            "x": place, "y": y, "features": y.features, "tokens": y.tokens,
+            "positions": Derived(positions), "x_tokens": place.tokens,
+        },
+    )  # fmt: skip
+    return None
+
+
+@lowering("reshape")
+def lower_reshape(p: Planner, node: Node) -> str | None:
+    """Tokens may be grouped in any way as long as the features stay together."""
+    x = node.inputs[0] or ""
+    if x not in p.places:
+        return "NumPy has the operand, and a reshape of it is a view"
+    if not node.type.rank or node.type.shape[-1] != p.types[x].shape[-1]:
+        return "the features are split, which leaves the tiles"
+    p.places[node.name] = p.places[x]
+    return None
+
+
+@lowering(*UNARY, *BINARY)
+def lower_elementwise(p: Planner, node: Node) -> str | None:
+    """On tiles, if one operand lies in tiles already."""
+    names = [name or "" for name in node.inputs]
+    if not any(name in p.places for name in names):
+        return "NumPy has the operands"
+    kinds = [_operand_kind(p, name, node.type) for name in names]
+    if None in kinds:
+        return "an operand is broadcast in a way that no kernel knows"
+    arguments: dict[str, BoundArgument] = {}
+    for letter, name, kind in zip("ab", names, kinds, strict=False):
+        arguments[letter] = p.tiles(name) if kind == "tile" else p.constant(name)
+    y = p.define(node)
+    groups = max(1, min(p.options.threads, y.features))
+    operands: tuple[Operand, ...] = tuple(kind for kind in kinds if kind is not None)
+    p.emit(
+        node,
+        kernel=lambda width: Elementwise(width, node.op, operands),
+        label=node.op,
+        tokens=y.tokens,
+        units=groups,
+        arguments={"y": y, **arguments, "row_groups": groups, "features": y.features},
+        reason="stands alone, so no linear layer took it up",
+    )
+    return None
+
+
+def _operand_kind(p: Planner, name: str, result: TensorType) -> Operand | None:
+    type = p.types[name]
+    if name in p.graph.constants:
+        if product(type.shape) == 1:
+            return "scalar"
+        if product(type.shape) == result.shape[-1] and type.shape[-1] == result.shape[-1]:
+            return "feature"
+    return "tile" if type == result else None

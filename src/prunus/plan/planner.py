@@ -1,0 +1,182 @@
+"""What lowerings work with: where each value lies, moving it where it is needed, and the list of
+steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from prunus.ir import OPS, Attrs, Expr, Graph, Node, TensorType, evaluate, product
+from prunus.ir.ops import evaluate_attr
+from prunus.kernels.spec import Kernel
+from prunus.kernels.tokens import Embed, Unpack
+from prunus.plan.options import Options
+from prunus.plan.race import Choices
+from prunus.runtime.program import (
+    BoundArgument,
+    Buffer,
+    Derived,
+    Feed,
+    Fresh,
+    NativeStep,
+    NumpyStep,
+    Sizes,
+    Step,
+    Tiles,
+    Work,
+)
+
+
+class Planner:
+    """The state of planning one graph.
+
+    A value lies in tiles (`places`), or as a plain array with NumPy, or both: `tiles` and `plain`
+    bring it there.
+    """
+
+    def __init__(self, graph: Graph, options: Options, choices: Choices) -> None:
+        self.graph, self.options, self.choices = graph, options, choices
+        self.types = graph.types()
+        self.places: dict[str, Tiles] = {}
+        self.steps: list[Step] = []
+        self.buffers: dict[str, Buffer] = {}
+        self.numpy_constants: dict[str, np.ndarray] = {}
+        self.keep: list[object] = []
+        self._plain = set(graph.inputs)
+        self._constants: dict[str, np.ndarray] = {}
+        self._feeds: dict[object, Feed] = {}
+
+    # Values
+
+    def tiles(self, name: str) -> Tiles:
+        """Where the value lies in tiles; a plain array is packed first."""
+        if name not in self.places:
+            self.plain(name)
+            self._pack(name)
+        return self.places[name]
+
+    def plain(self, name: str) -> None:
+        """Make sure that NumPy has the value; tiles are unpacked first."""
+        if name in self.graph.constants:
+            self.numpy_constants[name] = self.graph.constants[name].dense()
+        elif name not in self._plain:
+            self._unpack(name)
+            self._plain.add(name)
+
+    def define(self, node: Node) -> Tiles:
+        """A new buffer for the node's value."""
+        return self._new_buffer(node.name, node.type)
+
+    def constant(self, name: str) -> np.ndarray:
+        """A constant as a contiguous float32 array, shared by all who ask."""
+        if name not in self._constants:
+            dense = self.graph.constants[name].dense()
+            self._constants[name] = np.ascontiguousarray(dense, dtype=np.float32)
+        return self._constants[name]
+
+    def feed(
+        self,
+        key: object,
+        values: tuple[str, ...],
+        prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray],
+    ) -> Feed:
+        """An array made at each call; the same key gives the same feed, made once."""
+        return self._feeds.setdefault(key, Feed(values, prepare))
+
+    def features(self, name: str) -> int:
+        """The last dimension of a value that lies, or will lie, in tiles."""
+        features = self.types[name].shape[-1]
+        assert isinstance(features, int), "a tensor in tiles has a fixed number of features"
+        return features
+
+    @staticmethod
+    def size(dim: int | Expr, sizes: Sizes) -> int:
+        """A dimension's size at a call."""
+        return evaluate(dim, sizes)
+
+    @staticmethod
+    def meaning(op: str, attrs: Attrs, sizes: Sizes) -> Callable[..., np.ndarray]:
+        """An op's meaning with its attributes evaluated."""
+        bound = Attrs({k: evaluate_attr(v, dict(sizes)) for k, v in attrs.items()})
+        return lambda *operands: np.asarray(OPS[op].meaning(bound, *operands))
+
+    # Steps
+
+    def emit(
+        self,
+        node: Node,
+        *,
+        kernel: Callable[[int], Kernel],
+        label: str,
+        tokens: int | Expr | None,
+        units: int | Expr,
+        arguments: Mapping[str, BoundArgument],
+        scratch: Callable[[Sizes], int] = lambda sizes: 0,
+        reason: str = "",
+        weight: str | None = None,
+        work: Work | None = None,
+        keep: object = None,
+    ) -> None:
+        """Add a native step that computes the node's value."""
+        self.steps.append(
+            NativeStep(
+                node.name, node.op, kernel, label, tokens, units, arguments, scratch, reason,
+                weight, work or Work(), frozenset({self.places[node.name].buffer}),
+            )
+        )  # fmt: skip
+        self.keep.append(keep)
+
+    def interpret(self, node: Node, reason: str) -> None:
+        """Add a step on the interpreter."""
+        for name in node.inputs:
+            if name is not None:
+                self.plain(name)
+        self._plain.add(node.name)
+        self.steps.append(NumpyStep(node, reason))
+
+    def _new_buffer(self, name: str, type: TensorType) -> Tiles:
+        features = self.features(name)
+        tokens = product(type.shape[:-1])
+        self.buffers[name] = Buffer(name, features, tokens)
+        self.places[name] = Tiles(name, tokens, features, 0, features)
+        return self.places[name]
+
+    def _pack(self, name: str) -> None:
+        place = self._new_buffer(name, self.types[name])
+
+        def array(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
+            return np.ascontiguousarray(arrays[0], dtype=np.float32)
+
+        def numbers(sizes: Sizes) -> np.ndarray:
+            return np.arange(evaluate(place.tokens, sizes), dtype=np.int64)
+
+        arguments: dict[str, BoundArgument] = {
+            "y": place,
+            "features": place.features,
+            "tokens": place.tokens,
+            "table0": self.feed(("plain", name), (name,), array),
+            "ids0": Derived(numbers),
+        }
+        self.steps.append(
+            NativeStep(
+                name, "pack", lambda width: Embed(width, 1), "pack", place.tokens, 1, arguments,
+                reason="brings a plain array into tiles", writes=frozenset({place.buffer}),
+            )
+        )  # fmt: skip
+
+    def _unpack(self, name: str) -> None:
+        place = self.places[name]
+        arguments: dict[str, BoundArgument] = {
+            "x": place,
+            "features": place.features,
+            "tokens": place.tokens,
+            "out": Fresh(name),
+        }
+        self.steps.append(
+            NativeStep(
+                name, "unpack", Unpack, "unpack", place.tokens, 1, arguments,
+                reason="brings tiles into a plain array",
+            )
+        )  # fmt: skip

@@ -1,0 +1,34 @@
+"""The order of steps: NumPy's as early as they can run, so that native ones form few long
+segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from prunus.runtime.program import NativeStep, NumpyStep, Step
+
+
+def schedule(steps: Sequence[Step], available: Iterable[str]) -> tuple[Step, ...]:
+    """`steps` reordered; among themselves the native ones keep their order, and so do the others.
+
+    `available` names the plain values that are there from the start.
+    """
+    ready = set(available)
+    native = [step for step in steps if isinstance(step, NativeStep)]
+    numpy = [step for step in steps if isinstance(step, NumpyStep)]
+    ordered: list[Step] = []
+    while native or numpy:
+        before = len(ordered)
+        while numpy and _operands(numpy[0]) <= ready:
+            ready.add(numpy[0].node.name)
+            ordered.append(numpy.pop(0))
+        while native and native[0].reads_plain() <= ready:
+            ready |= native[0].makes_plain()
+            ordered.append(native.pop(0))
+        assert len(ordered) > before, "the steps come in an order in which they can run"
+    return tuple(ordered)
+
+
+def _operands(step: NumpyStep) -> set[str]:
+    return {name for name in step.node.inputs if name is not None}
