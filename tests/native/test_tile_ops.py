@@ -36,7 +36,8 @@ class _Soup:
         return self.b.constant(f"c{len(self.b.constants)}", value)
 
     def value(self) -> str:
-        return str(self.choose(self.values))
+        """Mostly one of the latest, so that programs grow long and not wide."""
+        return str(self.choose([*self.values[-2:] * 3, *self.values]))
 
     def width(self, name: str) -> int:
         width = self.b.types[name].shape[-1]
@@ -88,6 +89,8 @@ def features(s: _Soup) -> str:
 
 def tokens(s: _Soup) -> str:
     x = s.value()
+    if s.b.types[x].rank < 2:
+        return x
     if s.b.types[x].rank < 3:
         return s.b.add("select", x, axis=0, index=s.choose([0, -1]))
     if s.choose([True, False]):
@@ -134,10 +137,11 @@ OPS: list[Callable[[_Soup], str]] = [
 def programs(draw: st.DrawFn) -> Graph:
     """A graph of up to twelve ops with up to four outputs."""
     s = _Soup(draw)
+    s.values.append(linear(s))  # brings it into tiles
     for _ in range(draw(st.integers(1, 12))):
         s.values.append(s.choose(OPS)(s))
-    outputs = draw(st.lists(st.sampled_from(s.values), min_size=1, max_size=4))
-    return s.b.graph(*outputs)
+    more = draw(st.lists(st.sampled_from(s.values), max_size=3))
+    return s.b.graph(s.values[-1], *more)
 
 
 @examples(1.0)

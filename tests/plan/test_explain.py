@@ -58,7 +58,8 @@ def test_zeros_of_all_weights(explanation: Explanation) -> None:
 
 
 def test_an_encoder_runs_natively_but_for_its_mask_and_views(explanation: Explanation) -> None:
-    assert {each.op for each in explanation.interpreted} <= {"cast"}
+    assert explanation.interpreted == ()
+    assert {each.op for each in explanation.prologue} <= {"cast"}
     assert {each.op for each in explanation.views} <= {"reshape", "slice", "expand"}
     assert {"attention", "layer norm", "embedding"} <= {each.kernel for each in explanation.others}
 
@@ -66,10 +67,12 @@ def test_an_encoder_runs_natively_but_for_its_mask_and_views(explanation: Explan
 def test_what_runs_on_numpy_is_named_with_its_reason() -> None:
     b = GraphBuilder()
     x = b.input("x", "f32[batch, 8]")
-    found = explained(run_passes(b.graph(b.add("log", x, name="logarithm"))))
+    weight = b.constant("weight", np.ones((4, 8), np.float32))
+    layer = b.add("linear", x, weight, activation="none")
+    found = explained(run_passes(b.graph(b.add("log", layer, name="logarithm"))))
     (step,) = found.interpreted
     assert (step.name, step.kernel, step.reason) == ("logarithm", "NumPy", "no kernel for this op")
-    assert (found.layers, found.others, found.linear_zeros) == ((), (), 0.0)
+    assert found.prologue == ()
     assert "log logarithm: no kernel for this op" in str(found)
 
 
@@ -78,7 +81,7 @@ def test_the_text_groups_equal_layers(explanation: Explanation) -> None:
     assert text.startswith("tiny: ")
     assert "1 thread\n" in text
     assert "2 × layer.*.q+k+v.weight" in text
-    assert "on NumPy, as single steps among the native ones: " in text
+    assert "without a kernel, on NumPy among the native steps: none" in text
     assert "SIMULATED" not in text
 
 

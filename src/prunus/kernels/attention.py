@@ -16,7 +16,7 @@ from prunus.kernels.emit import Emitter, Value
 from prunus.kernels.layout import FLOAT, QUANTUM, TILE
 from prunus.kernels.panel import register_vectors
 from prunus.kernels.spec import Kernel, tile_words
-from prunus.kernels.vector_math import exp
+from prunus.kernels.vector_math import exp_bounded
 
 Mask = Literal["none", "key", "full"]
 """No mask; one number for each key [batch, keys]; or one for each key and query [batch or 1, heads
@@ -176,7 +176,7 @@ class Attention(Kernel):
             powers = []
             lanes = k.load_row(scores.row(j), vectors)
             for lane, high, total in zip(lanes, shift, totals, strict=True):
-                powers.append(exp(k, lane - high))
+                powers.append(exp_bounded(k, lane - high))
                 total.set(total.get() + powers[-1])
             k.store_row(powers, scores.row(j))
         inverse = [(t.get() > 0.0).select(k.splat(1.0) / t.get(), k.splat(0.0)) for t in totals]

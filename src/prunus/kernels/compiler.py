@@ -7,6 +7,7 @@ version and the text of the emitters.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -21,6 +22,16 @@ from prunus.errors import PrunusError
 from prunus.kernels.target import Target
 
 _lock = threading.RLock()
+
+
+def _new_lock() -> None:
+    """A lock that another thread held at a fork would never be released in the child."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 @cache
@@ -71,7 +82,7 @@ def code_version() -> str:
 
 
 class Linker:
-    """The machine code of one target in this process; `function` links what is not linked yet."""
+    """The machine code of one target in this process; `functions` links what is not linked yet."""
 
     def __init__(self, target: Target) -> None:
         if not target.native:
@@ -84,8 +95,10 @@ class Linker:
         self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=False)
         self._trackers: dict[str, Any] = {}
 
-    def function(self, identity: str, symbol: str, emit: Callable[[], str]) -> int:
-        """The address of the function `symbol` of the module that `emit` writes as LLVM IR.
+    def functions(
+        self, identity: str, symbols: tuple[str, ...], emit: Callable[[], str]
+    ) -> dict[str, int]:
+        """The addresses of functions of the module that `emit` writes as LLVM IR.
 
         `identity` names the module: same identity, same code. `emit` is called only where neither
         this process nor the cache has it.
@@ -93,20 +106,20 @@ class Linker:
         with _lock:
             tracker = self._trackers.get(identity)
             if tracker is None:
-                tracker = self._trackers[identity] = self._link(identity, symbol, emit)
-            return int(tracker[symbol])
+                tracker = self._trackers[identity] = self._link(identity, symbols, emit)
+            return {symbol: int(tracker[symbol]) for symbol in symbols}
 
-    def _link(self, identity: str, symbol: str, emit: Callable[[], str]) -> Any:
+    def _link(self, identity: str, symbols: tuple[str, ...], emit: Callable[[], str]) -> Any:
         target = self.target
         key = "\n".join((identity, target.triple, target.cpu, target.features, code_version()))
         code = disk.read("code", key)
         if code is None:
-            code = bytes(_machine(self.target).emit_object(_optimized(emit(), self.target)))
+            code = bytes(_machine(target).emit_object(_optimized(emit(), target)))
             disk.write("code", key, code)
         library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-        return library.export_symbol(symbol).link(
-            self._jit, f"prunus {len(self._trackers)} {symbol}"
-        )
+        for symbol in symbols:
+            library.export_symbol(symbol)
+        return library.link(self._jit, f"prunus {len(self._trackers)} {symbols[0]}")
 
 
 @cache

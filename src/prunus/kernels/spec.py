@@ -76,7 +76,8 @@ class Kernel(ABC):
         """The address of its machine code in this process, compiled or taken from the cache at
         first use.
         """
-        return linker(target).function(repr(self), self.symbol, lambda: self.ir(target))
+        symbol = self.symbol
+        return linker(target).functions(repr(self), (symbol,), lambda: self.ir(target))[symbol]
 
     def words(self, arguments: Mapping[str, Argument]) -> list[int]:
         """The argument words for arguments by name."""

@@ -11,6 +11,7 @@ from prunus.kernels.emit import Emitter, Value
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 0.693359375  # few enough bits that n · LN2_HIGH is exact
 LN2_LOW = -2.12194440054690583e-4
+EXP_HIGHEST = 88.3762  # above, 2^128 is not a float32
 EXP_LOWEST = -87.33654  # below, e^x would be denormal, which costs a hundred cycles
 
 # e^r on |r| <= ln(2)/2 (Cephes, expf.c), highest power first; relative error 2e-8.
@@ -33,8 +34,14 @@ def _polynomial(k: Emitter, x: Value, coefficients: tuple[float, ...]) -> Value:
 
 
 def exp(k: Emitter, x: Value) -> Value:
-    """e^x to about 1 ulp; 0 where it would be denormal (so also at -inf), and at most e^88."""
-    size = x.minimum(88.0).maximum(EXP_LOWEST)
+    """e^x to about 1 ulp; 0 where it would be denormal, infinite from e^88.3762 on."""
+    power = exp_bounded(k, k.splat(EXP_HIGHEST).minimum(x))
+    return (x > EXP_HIGHEST).select(k.splat(float("inf")), power)
+
+
+def exp_bounded(k: Emitter, x: Value) -> Value:
+    """`exp` for x of at most 88.3762, as in a softmax, where no x is above 0."""
+    size = k.splat(EXP_LOWEST).maximum(x)
     n = k.floor(k.fma(size, k.splat(LOG2_E), k.splat(0.5)))
     r = k.fma(n, k.splat(-LN2_HIGH), size)
     r = k.fma(n, k.splat(-LN2_LOW), r)
@@ -44,7 +51,7 @@ def exp(k: Emitter, x: Value) -> Value:
 
 def erf(k: Emitter, x: Value) -> Value:
     """The error function, absolute error below 3e-7."""
-    size = x.minimum(4.0).maximum(-4.0)
+    size = k.splat(-4.0).maximum(k.splat(4.0).minimum(x))  # in this order NaN stays NaN
     square = size * size
     return size * _polynomial(k, square, _ERF_P) / _polynomial(k, square, _ERF_Q)
 
@@ -74,7 +81,7 @@ def gelu_tanh(k: Emitter, x: Value) -> Value:
 
 ACTIVATIONS: dict[str, Callable[[Emitter, Value], Value]] = {
     "none": lambda k, x: x,
-    "relu": lambda k, x: x.maximum(0.0),
+    "relu": lambda k, x: k.splat(0.0).maximum(x),
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "tanh": tanh,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from prunus.passes import HeadReport, head_report
-from prunus.runtime.program import NativeStep, NumpyStep, Program
+from prunus.runtime.program import NativeStep, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Explanation:
         threads: Workers.
         layers: The steps with weights.
         others: The native steps without.
-        interpreted: Steps on NumPy, which are not native.
+        prologue: Steps on NumPy that prepare the inputs (masks, positions) before the first kernel.
+        interpreted: Steps on NumPy among the native ones, for want of a kernel.
         views: Steps on NumPy that only reshape or cut a result.
         heads: The empty heads of every attention.
         linear_zeros: Share of zeros of all linear weights.
@@ -64,6 +65,7 @@ class Explanation:
     threads: int
     layers: tuple[Decision, ...]
     others: tuple[Decision, ...]
+    prologue: tuple[Decision, ...]
     interpreted: tuple[Decision, ...]
     views: tuple[Decision, ...]
     heads: tuple[HeadReport, ...]
@@ -101,12 +103,13 @@ def explain(
             step.label,
             step.reason,
             step.work.flops(sizes) / flops,
-            step.work.skipped,
+            1 - step.work.per_unit / (step.work.dense_per_unit or 1),
             step.work.bytes,
             step.work.bytes / size,
         )
 
     linear, whole = _zeros(program)
+    prologue, among, views = _interpreted(program)
     return Explanation(
         model,
         simulated,
@@ -114,8 +117,9 @@ def explain(
         threads,
         tuple(decide(step) for step in native if step.weight is not None),
         tuple(decide(step) for step in native if step.weight is None),
-        tuple(_interpreted(step) for step in program.numpy_steps if not step.is_view),
-        tuple(_interpreted(step) for step in program.numpy_steps if step.is_view),
+        prologue,
+        among,
+        views,
         head_report(program.graph),
         linear,
         whole,
@@ -129,9 +133,27 @@ def _usual_sizes(program: Program) -> dict[str, int]:
     return {s: 1 if s == "batch" else min(128, limits.get(s, 128)) for s in symbols}
 
 
-def _interpreted(step: NumpyStep) -> Decision:
-    node = step.node
-    return Decision(node.name, node.op, None, None, None, "NumPy", step.reason, 0.0, 0.0, 0, 0.0)
+def _interpreted(
+    program: Program,
+) -> tuple[tuple[Decision, ...], tuple[Decision, ...], tuple[Decision, ...]]:
+    """The steps on NumPy: those before the first kernel, those among the kernels, and views."""
+    prologue: list[Decision] = []
+    among: list[Decision] = []
+    views: list[Decision] = []
+    native = {step.name for step in program.native_steps if step.op != "pack"}
+    for step in program.numpy_steps:
+        node = step.node
+        group = among
+        if not native & set(node.inputs):
+            group = prologue
+        else:
+            native.add(node.name)
+        if step.is_view:
+            group = views
+        group.append(
+            Decision(node.name, node.op, None, None, None, "NumPy", step.reason, 0.0, 0.0, 0, 0.0)
+        )
+    return tuple(prologue), tuple(among), tuple(views)
 
 
 def _zeros(program: Program) -> tuple[float, float]:

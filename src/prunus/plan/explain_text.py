@@ -36,13 +36,16 @@ def explanation_text(explanation: Explanation) -> str:
         for kernel, shares in kernels.items()
     )
     lines.append("  " + ", ".join(parts))
+    if e.prologue:
+        lines += ["", "on the inputs, before the first kernel, on NumPy:"]
+        lines += [f"  {d.op} {d.name}: {d.reason}" for d in e.prologue]
     lines += [
         "",
-        f"on NumPy, as single steps among the native ones: {len(e.interpreted) or 'none'}",
+        f"without a kernel, on NumPy among the native steps: {len(e.interpreted) or 'none'}",
     ]
     lines += [f"  {d.op} {d.name}: {d.reason}" for d in e.interpreted]
     if e.views:
-        lines.append(f"  and {len(e.views)} views, which cost nothing")
+        lines += ["", f"views, which cost nothing: {len(e.views)}"]
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ by a race.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from prunus.ir import Constant
 from prunus.kernels import cost
 from prunus.kernels.epilogue import Epilogue
+from prunus.kernels.layout import TILE
 from prunus.kernels.panel import MAX_ROWS, Panel, Panels, pack_blocks, pack_dense, panel_rows
 from prunus.kernels.row_stream import RowStream, RowStreams, pack_row_streams
 from prunus.kernels.spec import Kernel
@@ -92,45 +93,40 @@ def choose(weight: Constant, options: Options, choices: Choices) -> LinearChoice
         return LinearChoice(dense, dense.pack(groups), f"dense: {reason}")
     if options.threshold != "auto":
         return _by_threshold(options.threshold, candidates, groups)
-    rivals = sorted(candidates, key=lambda c: c.cost)
-    close = [c for c in rivals if c.cost <= rivals[0].cost * RACE_WITHIN]
-    how = "estimated"
-    if len(close) == 1 or options.tune == "cost":
-        best = _favoured({c.key: c.cost for c in rivals}, rivals)
-        ratio = _other(best, rivals).cost / best.cost
-    else:
-        seconds = choices.remembered(
+    cheapest = min(c.cost for c in candidates)
+    close = [c for c in candidates if c.cost <= cheapest * RACE_WITHIN]
+    raced: dict[str, float] = {}
+    if len(close) > 1 and options.tune == "race":
+        raced = choices.remembered(
             _identity(weight, close, options),
             [c.key for c in close],
-            lambda: race([(c.key, c.kernel(64, Epilogue()), c.pack(1)) for c in close],
-                         weight.type.sizes({}), options.target),
-        )  # fmt: skip
-        best = _favoured(seconds, close)
-        other = _other(best, close)
-        if other.sparse == best.sparse:
-            other = _other(best, rivals)
-            ratio = other.cost / best.cost
-        else:
-            ratio, how = seconds[other.key] / seconds[best.key], "raced"
-    verdict = (
-        f"{ratio:.1f} times as fast as dense ({how})"
-        if best.sparse
-        else f"{_other(best, rivals).label} would take {ratio:.1f}× ({how})"
-    )
+            lambda: race(
+                [(c.key, c.kernel(TILE, Epilogue()), c.pack(1)) for c in close],
+                weight.type.sizes({}),
+                options.target,
+            ),
+        )
+    times = raced or {c.key: c.cost for c in candidates}
+    best = _fastest([c for c in candidates if c.key in times], times)
+    verdict = _verdict(best, candidates, raced)
     return LinearChoice(best, best.pack(groups), f"{best.label}: {found}; {verdict}")
 
 
-def _favoured(seconds: dict[str, float], candidates: Sequence[Candidate]) -> Candidate:
+def _fastest(candidates: Sequence[Candidate], times: Mapping[str, float]) -> Candidate:
     """The fastest; a dense one wins a near tie."""
-    return min(candidates, key=lambda c: seconds[c.key] * (1.0 if c.sparse else DENSE_FAVOUR))
+    return min(candidates, key=lambda c: times[c.key] * (1.0 if c.sparse else DENSE_FAVOUR))
 
 
-def _other(best: Candidate, candidates: Sequence[Candidate]) -> Candidate:
-    """The best candidate of the other kind: dense beside a sparse one, sparse beside the dense
-    one.
-    """
-    others = [c for c in candidates if c.sparse != best.sparse]
-    return min(others, key=lambda c: c.cost) if others else best
+def _verdict(best: Candidate, candidates: Sequence[Candidate], raced: Mapping[str, float]) -> str:
+    """How the chosen kernel compares with the best of the other kind, raced or estimated."""
+    rivals = [c for c in candidates if c.sparse != best.sparse]
+    in_race = [c for c in rivals if c.key in raced]
+    times = raced if in_race else {c.key: c.cost for c in candidates}
+    rival = _fastest(in_race or rivals, times)
+    ratio, how = times[rival.key] / times[best.key], "raced" if in_race else "estimated"
+    if best.sparse:
+        return f"{ratio:.1f} times as fast as dense ({how})"
+    return f"{rival.label} would take {ratio:.1f}× ({how})"
 
 
 def _by_threshold(threshold: float, candidates: Sequence[Candidate], groups: int) -> LinearChoice:

@@ -48,6 +48,7 @@ def lower_linear(p: Planner, node: Node) -> str | None:
     if bias_name is not None and bias_name not in p.graph.constants:
         return "the bias is computed, not constant"
     choice = choose(weight, p.options, p.choices)
+    make_kernel = choice.candidate.kernel  # alone: the candidate also holds what it was packed from
     outputs, inputs = weight.type.sizes({})
     epilogue = Epilogue(node.attrs.activation, residual is not None)
     source, y = p.tiles(x), p.define(node)
@@ -57,7 +58,7 @@ def lower_linear(p: Planner, node: Node) -> str | None:
     bias = np.zeros(outputs, np.float32) if bias_name is None else p.constant(bias_name)
     p.emit(
         node,
-        kernel=lambda width: choice.candidate.kernel(width, epilogue),
+        kernel=lambda width: make_kernel(width, epilogue),
         label=choice.candidate.label,
         tokens=y.tokens,
         units=choice.packed.arguments()["row_groups"],
@@ -65,9 +66,10 @@ def lower_linear(p: Planner, node: Node) -> str | None:
         reason=choice.reason,
         weight=weight_name,
         work=Work(
-            lambda sizes: 2 * choice.candidate.values * p.size(y.tokens, sizes),
+            2 * choice.candidate.values,
+            2 * outputs * inputs,
+            lambda sizes: p.size(y.tokens, sizes),
             choice.packed.nbytes,
-            1 - choice.candidate.values / (outputs * inputs),
         ),
         keep=choice.packed,
     )
@@ -81,7 +83,7 @@ def lower_layer_norm(p: Planner, node: Node) -> str | None:
     if gamma not in p.graph.constants or beta not in p.graph.constants:
         return "gamma or beta is computed, not constant"
     source, y, eps = p.tiles(x), p.define(node), float(node.attrs.eps)
-    vectors = TILE // p.options.target.lanes
+    vectors, flops = TILE // p.options.target.lanes, 8 * y.features
     arguments: dict[str, BoundArgument] = {
         "x": source, "y": y, "gamma": p.constant(gamma), "beta": p.constant(beta),
         "features": y.features, "vectors": vectors,
@@ -93,7 +95,7 @@ def lower_layer_norm(p: Planner, node: Node) -> str | None:
         tokens=y.tokens,
         units=vectors,
         arguments=arguments,
-        work=Work(lambda sizes: 8 * y.features * p.size(y.tokens, sizes), 8 * y.features),
+        work=Work(flops, flops, lambda sizes: p.size(y.tokens, sizes), 8 * y.features),
     )
     return None
 
@@ -128,10 +130,10 @@ def lower_attention(p: Planner, node: Node) -> str | None:
             value_width=value_width,
         )
 
-    def flops(at: Sizes) -> int:
-        products = p.size(queries, at) * p.size(keys, at) * heads * (key_width + value_width)
-        return 2 * products * p.size(product(lead), at)
+    def scores(at: Sizes) -> int:
+        return p.size(product((*lead, queries)), at) * p.size(keys, at)
 
+    flops = 2 * heads * (key_width + value_width)
     p.emit(
         node,
         kernel=lambda width: Attention(
@@ -142,7 +144,7 @@ def lower_attention(p: Planner, node: Node) -> str | None:
         units=product((*lead, heads)),
         arguments={**operands, "y": y, **sizes, **tokens, **mask_arguments},
         scratch=scratch,
-        work=Work(flops),
+        work=Work(flops, flops, scores),
         reason=f"{heads} heads of {key_width}, mask: {form}",
     )
     return None

@@ -93,7 +93,7 @@ def _threshold(threshold: object) -> float | Literal["auto"]:
     if threshold == "auto":
         return "auto"
     try:
-        value = float(threshold)  # type: ignore[arg-type]
+        value = -1.0 if isinstance(threshold, bool) else float(threshold)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         value = -1.0
     if not 0 <= value <= 1:

@@ -86,10 +86,10 @@ class Pool:
 
 
 def _function(symbol: str) -> int:
+    """The address of a function of the walker."""
     target = parse_target("native")
-    return linker(target).function(
-        f"walker {symbol}", symbol, lambda: walker.walker_ir(target.triple)
-    )
+    text = walker.walker_ir(target.triple)
+    return linker(target).functions(text, walker.SYMBOLS, lambda: text)[symbol]
 
 
 _pools: dict[int, Pool] = {}

@@ -70,14 +70,20 @@ class Work:
     """What a step costs, for `explain` and for a benchmark's share of the peak.
 
     Attributes:
-        flops: Floating-point operations at a call.
+        per_unit: Floating-point operations of a unit (a token, say), without those that zeros save.
+        dense_per_unit: With those.
+        units: The number of units at a call.
         bytes: Bytes of weights that a pass reads.
-        skipped: The share of its operations that zeros save.
     """
 
-    flops: Callable[[Sizes], int] = field(default=lambda sizes: 0)
+    per_unit: int = 0
+    dense_per_unit: int = 0
+    units: Callable[[Sizes], int] = field(default=lambda sizes: 1)
     bytes: int = 0
-    skipped: float = 0.0
+
+    def flops(self, sizes: Sizes, *, dense: bool = False) -> int:
+        """Floating-point operations of a call; with `dense` also those that zeros save."""
+        return (self.dense_per_unit if dense else self.per_unit) * self.units(sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +173,9 @@ class Program:
     constants: Mapping[str, np.ndarray]
     keep: tuple[object, ...] = ()
 
-    def flops(self, sizes: Sizes) -> int:
-        """Floating-point operations of a call, without those that zeros save."""
-        return sum(step.work.flops(sizes) for step in self.native_steps)
+    def flops(self, sizes: Sizes, *, dense: bool = False) -> int:
+        """Floating-point operations of a call; with `dense` also those that zeros save."""
+        return sum(step.work.flops(sizes, dense=dense) for step in self.native_steps)
 
     @property
     def native_steps(self) -> tuple[NativeStep, ...]:

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import sys
 
+SYMBOLS = ("run", "work", "spin", "wake")
+"""The functions that the host calls."""
+
 # Byte offsets in the pool's memory; what different workers write lies in different cache lines.
 ARRIVED = 0
 BARRIER = 64
