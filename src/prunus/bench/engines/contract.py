@@ -1,0 +1,151 @@
+"""What an engine is: something that answers a model's inputs, and can be timed doing it."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunus.bench.rounds import turn_of
+from prunus.errors import PrunusError
+
+Arrays = dict[str, NDArray[Any]]
+"""Inputs or outputs by name."""
+
+Loader = Callable[[], Any]
+"""Makes the ``torch.nn.Module`` that the rivals run; called in their own processes."""
+
+
+class EngineError(PrunusError):
+    """An engine that cannot run here, or that stopped: the message is the reason in its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an engine is to run: a module, inputs of the first shape, threads, a place for files."""
+
+    loader: Loader | None
+    example: Arrays
+    threads: int
+    folder: Path
+
+    def load(self) -> Any:
+        """The module in evaluation mode and float32. Raises `EngineError` when there is none."""
+        if self.loader is None:
+            raise EngineError("there is no module to run; give the benchmark module_loader=")
+        return self.loader().eval().float()
+
+
+class Engine(Protocol):
+    """One row of the table."""
+
+    @property
+    def name(self) -> str:
+        """As it is written on the command line."""
+
+    @property
+    def dense(self) -> bool:
+        """Whether it ignores the zeros of the weights."""
+
+    @property
+    def note(self) -> str:
+        """How it runs the model, where it had a choice; known once it is prepared."""
+
+    def versions(self) -> dict[str, str]:
+        """The distributions that it uses, as far as they are installed."""
+
+    def available(self) -> str | None:
+        """None, or the reason why it cannot run here and what to install."""
+
+    def prepare(self, job: Job) -> None:
+        """Load, convert and compile. Raises `EngineError`."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """The float outputs by name; the inputs are kept for `time`."""
+
+    def time(self, calls: int) -> list[float]:
+        """Seconds of each of so many calls, back to back, on the inputs of the last `run`."""
+
+    def close(self) -> None:
+        """Give back what it holds; harmless when called twice or before `prepare`."""
+
+
+class LocalEngine(ABC):
+    """An engine in this process: what is timed is ``bind``'s function and nothing around it."""
+
+    name: str
+    dense: bool = True
+    note: str = ""
+    _call: Callable[[], object] | None = None
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """The distributions that it uses, as far as they are installed."""
+
+    @abstractmethod
+    def available(self) -> str | None:
+        """None, or the reason why it cannot run here."""
+
+    @abstractmethod
+    def prepare(self, job: Job) -> None:
+        """Load, convert and compile."""
+
+    @abstractmethod
+    def bind(self, inputs: Arrays) -> Callable[[], object]:
+        """A function that computes the outputs from inputs already in the engine's own form."""
+
+    @abstractmethod
+    def outputs(self, result: Any) -> Arrays:
+        """Copies of the float outputs that one such call returned."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Answer the inputs and keep them for `time`."""
+        self._call = self.bind(inputs)
+        return self.outputs(self._call())
+
+    def time(self, calls: int) -> list[float]:
+        """Seconds of each call. Raises `EngineError` before the first `run`."""
+        if self._call is None:
+            raise EngineError(f"{self.name} has no inputs yet: run it before it is timed")
+        return list(turn_of(self._call)(calls))
+
+    def close(self) -> None:
+        """Drop the bound call and what it holds."""
+        self._call = None
+
+
+def missing(modules: Mapping[str, str], install: str) -> str | None:
+    """The reason when one of the modules (import name to display name) cannot be found."""
+    absent = [
+        shown for module, shown in modules.items() if importlib.util.find_spec(module) is None
+    ]
+    if not absent:
+        return None
+    return f"{' and '.join(absent)} not installed (pip install {install})"
+
+
+def leaves(answer: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The tensors of a model's answer with their names: mappings by key, sequences by place.
+
+    A bare tensor is named ``output``; inner names are joined by dots. None is left out.
+    """
+    if isinstance(answer, Mapping):
+        for key, value in answer.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(answer, Sequence):
+        for place, value in enumerate(answer):
+            yield from leaves(value, f"{path}.{place}" if path else str(place))
+    elif answer is not None:
+        yield path or "output", answer
+
+
+def float_arrays(answer: object) -> Arrays:
+    """Copies of the floating-point arrays of an answer, as float32 or as they are."""
+    arrays = {name: np.array(value) for name, value in leaves(answer)}
+    return {name: value for name, value in arrays.items() if value.dtype.kind == "f"}
