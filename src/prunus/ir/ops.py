@@ -195,7 +195,7 @@ def _permute_type(a: Any, x: TensorType) -> TensorType:
 
 
 def _slice_type(a: Any, x: TensorType) -> TensorType:
-    length = -((a.start - a.stop) // a.step) if a.step != 1 else a.stop - a.start
+    length = -1 * ((a.start - a.stop) // a.step) if a.step != 1 else a.stop - a.start
     if isinstance(length, int) and length < 0:
         raise GraphError(f"the slice {a.start}:{a.stop}:{a.step} of {x} is negative")
     return TensorType(x.dtype, _replace(x.shape, a.axis, (length,)))

@@ -96,7 +96,7 @@ class Elements:
                 return self._at(_names(node)[0], tuple(pairs[axis] for axis in range(len(at))))
             case "reshape":
                 return self._reshaped(node, at)
-            case "select" if node.attrs.index >= 0:
+            case "select" if isinstance(node.attrs.index, int) and node.attrs.index >= 0:
                 axis = node.attrs.axis % (len(at) + 1)
                 chosen = Literal(node.attrs.index, "i64")
                 return self._look_up(_names(node)[0], (*at[:axis], chosen, *at[axis:]))

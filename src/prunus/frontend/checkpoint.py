@@ -1,0 +1,295 @@
+"""A checkpoint in any of its forms → tensors → the transformers module that its config names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunus.errors import CheckpointError, UnsupportedError
+from prunus.frontend import weights
+from prunus.frontend.hub import Checkpoint
+from prunus.frontend.weights import in_one_line
+
+if TYPE_CHECKING:
+    import torch
+
+_QUANTISED = (
+    "quantised weights: prunus reads float32, float16 and bfloat16, so dequantise with the tool "
+    "that made this, or take the unquantised checkpoint"
+)
+
+# A field proves nothing: dense models carry settings of quantisers. What counts is what the tensors
+# are, and that is checked here, so transformers is not to look for a quantiser.
+_QUANTISER_SETTINGS = "quantization_config"
+
+# Names that tell of weights which are not simply there, and what to do. First match counts.
+_FOREIGN_NAMES = (
+    (
+        r"mask_scores$",
+        "unfinished movement pruning: which weights are zero depends on its method and "
+        "threshold. Finish it (`bertarize.py` of transformers' movement-pruning example) and load "
+        "the result",
+    ),
+    (
+        r"\.(bitmask|compressed)$",
+        "a compressed-tensors bitmask: decompress it with `compressed-tensors`, save the model "
+        "uncompressed (`save_pretrained(..., save_compressed=False)`) and load that",
+    ),
+    (
+        r"_packed_params(\.|$)|\.zero_point$|^best_configure$",
+        "int8 weights of neural-compressor: dequantise them (zeros stay zeros) and save a float32 "
+        "state_dict, or take the float checkpoint that they were made from",
+    ),
+    (r"\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_inv|SCB)$", _QUANTISED),
+)
+
+
+def load_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by name, in their stored dtypes, as dense weights with zeros.
+
+    Masks that ``torch.nn.utils.prune`` left behind are folded: ``weight_orig * weight_mask``
+    becomes ``weight``.
+
+    Raises:
+        CheckpointError: files that are missing, damaged or unsafe, or weights in a form that only
+            the tool which wrote them can undo.
+        UnsupportedError: torch is not installed.
+    """
+    weights.require_torch()
+    state = weights.load(checkpoint.folder)
+    _refuse_foreign(checkpoint, state)
+    return _fold_masks(checkpoint, state)
+
+
+def load_module(checkpoint: Checkpoint, *, dtype: str = "float32") -> torch.nn.Module:
+    """The module that ``config.architectures`` names, with the weights of the checkpoint, in eval.
+
+    transformers itself places the weights (names of old checkpoints, prefixes of base models, tied
+    weights, buffers), and its report is read strictly: nothing is ever initialised at random.
+    Weights that the module has no use for are named in one warning.
+
+    Raises:
+        CheckpointError: as :func:`load_state`; a weight that the module needs is missing, has
+            another shape, or is not finite; the configuration does not fit its class.
+        UnsupportedError: an architecture that transformers does not have, another dtype than
+            float32, or torch or transformers is not installed.
+    """
+    if str(dtype).removeprefix("torch.") != "float32":
+        raise UnsupportedError(
+            f"dtype {dtype!r}: prunus computes in float32 (checkpoints in float16 and bfloat16 "
+            "are read and widened). Leave dtype out or pass 'float32'."
+        )
+    weights.require_torch()
+    model_class = _model_class(checkpoint)
+    state = load_state(checkpoint)
+    with _quiet_transformers():
+        module, report = _place(checkpoint, model_class, state)
+    _check_report(checkpoint, module, report)
+    _check_finite(checkpoint, module)
+    _name_left_over(checkpoint, module, {*report["unexpected_keys"], *_hidden(module, state)})
+    return module
+
+
+def _refuse_foreign(checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
+    """Raise for what is not a plain tensor of floats, saying what it is and what to do about it."""
+    import torch
+
+    for pattern, meaning in _FOREIGN_NAMES:
+        found = next((name for name in state if re.search(pattern, name)), None)
+        if found is not None:
+            raise CheckpointError(f"{checkpoint.name} holds {found!r}, a sign of {meaning}.")
+    for name, tensor in state.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(
+                f"{checkpoint.name} holds a {type(tensor).__name__} under {name!r}, expected only "
+                "tensors: save `model.state_dict()` by itself, not with the rest of a training run."
+            )
+        if not _is_plain(name, tensor):
+            raise CheckpointError(
+                f"{checkpoint.name} stores {name} as {tensor.dtype}, a sign of {_QUANTISED}."
+            )
+
+
+def _is_plain(name: str, tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a float that is read as it is, or an index (``position_ids``, masks)."""
+    import torch
+
+    if tensor.is_floating_point():
+        return tensor.dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+    return not (tensor.is_quantized or tensor.is_complex() or name.endswith("weight"))
+
+
+def _fold_masks(checkpoint: Checkpoint, state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """``P_orig`` and ``P_mask`` → their product ``P``, as ``torch.nn.utils.prune.remove`` does."""
+    for name in [name for name in state if name.endswith(("weight_orig", "bias_orig"))]:
+        plain = name.removesuffix("_orig")
+        original, mask = state.pop(name), state.pop(f"{plain}_mask", None)
+        if mask is None or mask.shape != original.shape:
+            found = "is missing" if mask is None else f"has the shape {list(mask.shape)}"
+            raise CheckpointError(
+                f"{checkpoint.name} has {name} of shape {list(original.shape)}, but {plain}_mask "
+                f"{found}: call `torch.nn.utils.prune.remove` on the model and save it again."
+            )
+        state[plain] = original * mask.to(original.dtype)
+    return state
+
+
+def _model_class(checkpoint: Checkpoint) -> type[torch.nn.Module]:
+    """The class that the configuration names first, which is the one that wrote it."""
+    import transformers
+
+    architectures = checkpoint.config.get("architectures")
+    if not (isinstance(architectures, list) and architectures):
+        raise CheckpointError(
+            f"{checkpoint.folder / 'config.json'} names no architecture. Add the class of the "
+            'model, such as `"architectures": ["BertForQuestionAnswering"]`, or load it with '
+            "transformers and pass the module to `prunus.compile`."
+        )
+    name = str(architectures[0])
+    model_class = getattr(transformers, name, None)
+    if not (
+        isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel)
+    ):
+        models = [other for other in dir(transformers) if re.search(r"Model$|For[A-Z]", other)]
+        close = difflib.get_close_matches(name, models, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise UnsupportedError(
+            f"{checkpoint.name} is a {name}, which is not a model of transformers "
+            f"{transformers.__version__}: correct `architectures` in config.json, or pass an "
+            f"nn.Module to `prunus.compile`.{hint}"
+        )
+    return model_class
+
+
+def _place(
+    checkpoint: Checkpoint, model_class: type[torch.nn.Module], state: dict[str, torch.Tensor]
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Let transformers build the module on the meta device and assign the tensors to it."""
+    import torch
+
+    loader: Any = model_class  # whose types do not say that it returns a report
+    fields = {
+        key: checkpoint.config[key] for key in checkpoint.config.keys() - {_QUANTISER_SETTINGS}
+    }
+    try:
+        module, report = loader.from_pretrained(
+            None,
+            config=loader.config_class.from_dict(fields),
+            state_dict=state,
+            dtype=torch.float32,
+            attn_implementation="sdpa" if loader._supports_sdpa else "eager",
+            ignore_mismatched_sizes=True,  # so that it is reported, with both shapes
+            output_loading_info=True,
+        )
+    except Exception as error:  # whatever a class makes of fields or tensors that do not fit it
+        raise CheckpointError(
+            f"transformers cannot make a {model_class.__name__} of {checkpoint.folder} "
+            f"({in_one_line(error)}): check that config.json came with these weights."
+        ) from error
+    module.config.name_or_path = checkpoint.name
+    return module, report
+
+
+def _check_report(checkpoint: Checkpoint, module: torch.nn.Module, report: dict[str, Any]) -> None:
+    """Refuse what transformers would have initialised at random."""
+    kind = type(module).__name__
+    if missing := sorted(report["missing_keys"]):
+        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+        raise CheckpointError(
+            f"{checkpoint.name} lacks weights that {kind} needs: "
+            f"{', '.join(missing[:6])}{more}. The files may be of another "
+            "class than `architectures` in config.json says: correct it there, or fine-tune and "
+            "save the model with this head."
+        )
+    if report["mismatched_keys"]:
+        name, stored, expected = min(report["mismatched_keys"])
+        heads = checkpoint.config.get("pruned_heads")
+        hint = (
+            " (its `pruned_heads` were cut out, which transformers 5 cannot undo)" if heads else ""
+        )
+        raise CheckpointError(
+            f"{checkpoint.name} stores {name} with the shape {list(stored)}, but {kind} expects "
+            f"{list(expected)}: config.json and weights are not of the same model{hint}."
+        )
+    if report["error_msgs"]:
+        raise CheckpointError(
+            f"{checkpoint.name} does not load as {kind}: {'; '.join(report['error_msgs'])}"
+        )
+
+
+def _check_finite(checkpoint: Checkpoint, module: torch.nn.Module) -> None:
+    """Refuse NaN and infinity, which would turn every answer into NaN."""
+    import torch
+
+    for name, tensor in module.state_dict().items():
+        # A sum is finite only if all terms are, and is much cheaper than `isfinite` on each; it may
+        # overflow, so only the second look decides.
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
+            wrong = int((~torch.isfinite(tensor)).sum())
+            if wrong:
+                raise CheckpointError(
+                    f"{checkpoint.name}: {wrong} of the {tensor.numel()} values of {name} are NaN "
+                    "or infinite in float32. The checkpoint is damaged, or training diverged."
+                )
+
+
+def _hidden(module: torch.nn.Module, state: Mapping[str, Any]) -> Iterator[str]:
+    """Left-over weights that transformers knows of and leaves out of its report."""
+    ignored = getattr(module, "_keys_to_ignore_on_load_unexpected", None) or ()
+    known = (*ignored, "position_ids$", "inv_freq$")
+    prefix = f"{getattr(module, 'base_model_prefix', '')}."
+    present = module.state_dict().keys()
+    for name in state:
+        spellings = {name, prefix + name, name.removeprefix(prefix)}
+        if any(re.search(pattern, name) for pattern in known) and present.isdisjoint(spellings):
+            yield name
+
+
+def _name_left_over(
+    checkpoint: Checkpoint, module: torch.nn.Module, names: Collection[str]
+) -> None:
+    """One warning for all; more than a few names are joined where only their numbers differ."""
+    if not names:
+        return
+    count = len(names)
+    if count > 6:
+        names = {re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) for name in names}
+    warnings.warn(
+        f"{checkpoint.name}: left out what {type(module).__name__} has no use for "
+        f"(weights of the checkpoint: {count}): {', '.join(sorted(names))}",
+        stacklevel=_frames_inside_prunus(),
+    )
+
+
+def _frames_inside_prunus() -> int:
+    """The ``stacklevel`` for a warning of the calling function to point at the user's own line."""
+    package = f"{Path(__file__).parents[1]}{os.sep}"
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the log and the progress bar of transformers: prunus reports in its own words."""
+    from transformers.utils import logging as untyped_logging
+
+    logging: Any = untyped_logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if bars:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

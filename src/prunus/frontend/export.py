@@ -1,0 +1,266 @@
+"""An nn.Module → Graph and Signature."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections import OrderedDict, defaultdict, namedtuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prunus.errors import InputError, PrunusError, UnsupportedError
+from prunus.frontend import weights
+from prunus.frontend.arrays import to_array
+from prunus.frontend.dynamic_axes import dynamic_axes
+from prunus.frontend.examples import Example, is_of_transformers, read_example
+from prunus.frontend.program import SEQUENCE, Program, export_program, position_limit
+from prunus.frontend.structure import Default, Input, Plain, Signature, Structure
+from prunus.frontend.translate import translate
+from prunus.ir import Graph, interpret
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULTS = {"attention_mask": 1, "token_type_ids": 0}
+"""What inputs of transformers are where they are left out."""
+
+TOLERANCE = {"float16": 5e-2, "bfloat16": 5e-2}
+"""How far the graph may be from the module, 1e-3 for wider numbers: another way through the module
+is farther off."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A module as a graph, and how it is called."""
+
+    graph: Graph
+    signature: Signature
+
+
+def import_module(
+    module: torch.nn.Module, example_inputs: Any = None, *, dynamic_shapes: Any = None
+) -> Imported:
+    """The graph of a module as it is in eval mode, for all sizes of its inputs.
+
+    The module is left as it was; the graph shares its weights.
+
+    Args:
+        module: A module on the CPU.
+        example_inputs: By argument name, or positional, of any sizes. Numbers, texts and booleans
+            among them are fixed. May be left out for text encoders of transformers.
+        dynamic_shapes: As in `torch.export`; of inputs that it does not mention every dimension
+            is dynamic, but the last of a float input.
+
+    Raises:
+        InputError: the module does not take the example, or is not on the CPU.
+        UnsupportedError: torch is not installed; the module cannot be exported, or has an op
+            without a translation.
+    """
+    weights.require_torch()
+    import torch
+
+    module = getattr(module, "_orig_mod", module)  # of what torch.compile wraps
+    _check_module(module)
+    example = read_example(module, example_inputs)
+    axes = dynamic_axes(example, dynamic_shapes)
+    with _prepared(module, example), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about its own future
+        program = export_program(module, example, axes)
+        answer = _answer(program)
+        graph = _translate(module, example, program)
+        _check_doubtful(module, example, program, graph)
+    inputs = tuple(_inputs(module, graph))
+    return Imported(graph, Signature(inputs, answer, example.positional, example.fixed))
+
+
+def _check_module(module: Any) -> None:
+    import torch
+
+    if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        raise InputError(
+            f"a {type(module).__name__} cannot be compiled; expected an eager torch.nn.Module"
+        )
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.device.type != "cpu":
+            raise InputError(f"{name} is on {tensor.device}; move the module to the CPU first")
+
+
+@contextmanager
+def _prepared(module: torch.nn.Module, example: Example) -> Iterator[None]:
+    """The module in eval mode and bound to its options; afterwards it is as it was.
+
+    Flags are set directly, as `eval()` may do more in a subclass.
+    """
+    modes = {each: each.training for each in module.modules()}
+    own = {name: value for name, value in vars(module).items() if name == "forward"}
+    for each in modes:
+        each.training = False
+    if example.options:
+        vars(module)["forward"] = partial(module.forward, **example.options)
+    try:
+        yield
+    finally:
+        for each, mode in modes.items():
+            each.training = mode
+        if example.options:
+            del vars(module)["forward"]
+            vars(module).update(own)
+
+
+def _translate(module: torch.nn.Module, example: Example, program: Program) -> Graph:
+    sizes, limits = program.size_names(), program.limits()
+    limit, sequence = position_limit(module, example), program.axes.names.get(SEQUENCE)
+    if limit is not None and sequence is not None and sequence in sizes.values():
+        limits[sequence] = min(limit, limits.get(sequence, limit))
+    names: dict[int, str] = {}
+    for name, tensor in (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ):
+        names.setdefault(id(tensor), name)
+    return translate(
+        program.exported,
+        input_names=program.input_names,
+        size_names=sizes,
+        weight_names=names,
+        limits=limits,
+    )
+
+
+def _check_doubtful(
+    module: torch.nn.Module, example: Example, program: Program, graph: Graph
+) -> None:
+    """Compare graph and module at the sizes where they might differ.
+
+    Raises:
+        UnsupportedError: they do.
+    """
+    for sizes in program.doubtful_sizes():
+        difference = _compare(module, example, program, graph, sizes)
+        if difference:
+            where = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+            raise UnsupportedError(
+                f"{type(module).__name__} takes another way for {where} than for other sizes "
+                f"({difference}), which torch.export does not follow. Fix the size with "
+                "dynamic_shapes, or write the module without a condition on it"
+            )
+
+
+def _compare(
+    module: torch.nn.Module,
+    example: Example,
+    program: Program,
+    graph: Graph,
+    sizes: Mapping[str, int],
+) -> str:
+    """In what the graph differs from the module at given sizes; nothing if it does not."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    tensors = program.axes.resize(example.tensors, sizes)
+    args, kwargs = example.call(tensors)
+    try:
+        leaves = tree_leaves(module(*args, **kwargs))
+    except Exception:  # what the module does not take cannot be compared
+        return ""
+    expected = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    arrays = {
+        name: to_array(name, tensors[name], type.dtype)[0] for name, type in graph.inputs.items()
+    }
+    try:
+        return _difference(interpret(graph, arrays), expected)
+    except (PrunusError, ValueError, IndexError) as error:
+        return str(error)
+
+
+def _difference(found: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) -> str:
+    """In what the graph's outputs differ from the module's; nothing if they do not."""
+    for i, (own, tensor) in enumerate(zip(found, expected, strict=False)):
+        if own.shape != tuple(tensor.shape):
+            return f"output {i} has the shape {list(tensor.shape)}, not {list(own.shape)}"
+        tolerance = TOLERANCE.get(str(tensor.dtype).removeprefix("torch."), 1e-3)
+        wanted = tensor.double().numpy()
+        known = np.isfinite(wanted)  # a row that is masked as a whole is NaN in some modules
+        scale = max(1.0, float(np.abs(wanted[known]).max(initial=0)))
+        distance = float(np.abs(own[known] - wanted[known]).max(initial=0))
+        if not distance <= tolerance * scale:
+            return f"output {i} differs by {distance:.3g}"
+    return "" if len(found) == len(expected) else f"{len(expected)} outputs, not {len(found)}"
+
+
+def _inputs(module: torch.nn.Module, graph: Graph) -> Iterator[Input]:
+    """The inputs, with the defaults that a model of transformers has."""
+    ids = graph.inputs.get("input_ids")
+    for name, type in graph.inputs.items():
+        may_be_left_out = (
+            is_of_transformers(module)
+            and name in DEFAULTS
+            and ids is not None
+            and type.shape == ids.shape
+        )
+        default = Default("input_ids", DEFAULTS[name]) if may_be_left_out else None
+        yield Input(name, type.dtype, default)
+
+
+def _answer(program: Program) -> Structure:
+    """The structure of what the module returns."""
+    specs = program.exported.graph_signature.output_specs
+    leaves = iter([_leaf(spec.arg) for spec in specs if spec.kind.name == "USER_OUTPUT"])
+    if unknown := [spec for spec in specs if spec.kind.name != "USER_OUTPUT"]:
+        raise UnsupportedError(
+            f"the module writes to {unknown[0].target or 'its inputs'} when it is called; prunus "
+            "keeps no state between calls, so return the new value instead"
+        )
+    return _structure(program.exported.call_spec.out_spec, leaves)
+
+
+def _leaf(argument: Any) -> Structure:
+    kind = type(argument).__name__
+    if kind == "TensorArgument":
+        return Structure("tensor")
+    value: Plain = getattr(argument, "value", None)
+    if kind != "ConstantArgument" or type(value) not in (str, int, float, bool, type(None)):
+        raise UnsupportedError(
+            f"the module returns {getattr(argument, 'name', value)!r}, a {kind}; prunus returns "
+            "tensors, and numbers that are always the same"
+        )
+    return Structure("plain", value=value)
+
+
+def _structure(spec: Any, leaves: Iterator[Structure]) -> Structure:
+    """A tree of torch's pytree as a structure."""
+    if spec.is_leaf():
+        return next(leaves)
+    kind, context = spec.type, spec.context
+    parts = tuple(_structure(child, leaves) for child in spec.children())
+    if kind in (tuple, list):
+        return Structure("tuple" if kind is tuple else "list", parts=parts)
+    if kind in (dict, OrderedDict, defaultdict):
+        names = tuple(context[1] if kind is defaultdict else context)
+        if odd := [key for key in names if type(key) not in (str, int)]:
+            raise UnsupportedError(f"the module returns a dict with the key {odd[0]!r}; use texts")
+        return Structure("dict", names, parts)
+    if kind is namedtuple:
+        return _record(context, context._fields, parts)
+    keys: Any = context
+    if dataclasses.is_dataclass(kind) and len(context) == 2 and isinstance(context[0], list):
+        # A dataclass that torch knows: the names of its parts, and of those that are None.
+        keys = [*context[0], *context[1]]
+        parts = (*parts, *(Structure("plain") for _ in context[1]))
+    return _record(kind, keys, parts)
+
+
+def _record(kind: type, keys: Any, parts: tuple[Structure, ...]) -> Structure:
+    has_names = isinstance(keys, list | tuple) and all(isinstance(key, str) for key in keys)
+    if not has_names or len(keys) != len(parts):
+        raise UnsupportedError(
+            f"the module returns a {kind.__module__}.{kind.__qualname__}; prunus returns tensors "
+            "in tuples, lists, dicts, dataclasses and outputs of transformers"
+        )
+    origin = f"{kind.__module__}:{kind.__qualname__}"
+    return Structure("record", tuple(keys), parts, origin, record_class=kind)

@@ -1,0 +1,169 @@
+"""Every op of ATen that has a translation means what it means to torch; others are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prunus.errors import UnsupportedError
+from prunus.frontend.export import import_module
+from tests.frontend.modules import Function, assert_same, normal, ops
+
+INDEX = torch.tensor([[0, 2], [1, 1]])
+UNARY: list[Callable[[Tensor], Any]] = [
+    lambda x: x.pow(2) + 2**x + x.abs() ** x + x**3,
+    lambda x: ((x > 0) & (x < 1)) | ~(x == 0) ^ (x <= -1),
+    lambda x: torch.where(x > 0, x, 0.0) + torch.where(x >= 0, 1, x),
+    lambda x: x.clamp(-1, 1) + x.clamp(min=0) + x.clip(max=0.5),
+    lambda x: x.max(-1).values + x.min(-1)[0] + x.amax(-1) + x.amin() + x.max() + x.min(),
+    lambda x: x.sum() + x.mean((0, 1)) + x.sum(-1, keepdim=True) + (x > 0).sum(),
+    lambda x: (x > 0).any(-1) | (x > 0).all(-1) | (x > 9).any(),
+    lambda x: x.cumsum(1) + (x > 0).cumsum(0),
+    lambda x: (x.softmax(0), F.log_softmax(x, -1), x[0, 0].softmax(0)),
+    lambda x: (x.repeat(2, 3), x[:, 0].repeat(2, 3)),
+    lambda x: x[:, 1:] + x[:, :-1] + x[:, -3:],
+    lambda x: (x[..., ::2], x[1::2], x[-1], x[:, -1], x[: x.shape[0] // 2]),
+    lambda x: (torch.stack([x, x * 2], 1), torch.cat([x, x.long()], -1), torch.cat([x, x])),
+    lambda x: x / x.shape[0] + torch.arange(x.shape[0])[:, None],
+    lambda x: torch.arange(2, 2 * x.shape[0] + 2, 2, dtype=torch.float)[:, None] * x,
+    lambda x: torch.full_like(x, 3) + torch.zeros_like(x) + x.new_ones(x.shape) + x.new_zeros(4),
+    lambda x: torch.full((x.shape[0], 1), 2.5) + torch.full((), x.shape[0]),
+    lambda x: x.triu() + x.tril(-1),
+    lambda x: (x @ x.mT, x.t() @ x, x @ torch.ones(4), torch.ones(4) @ x.T),
+    lambda x: (torch.addmm(x, x @ x.T, x, beta=0.5, alpha=2), torch.bmm(x[None], x.T[None])),
+    lambda x: x.exp().log().abs().sqrt().add(1).rsqrt().neg().erf().tanh().sigmoid(),
+    lambda x: F.silu(x) + F.gelu(x) + F.gelu(x, approximate="tanh") + F.relu(x),
+    lambda x: (*torch.split(x, 1, -1), *torch.split(x, [1, 3], -1)),
+    lambda x: (*x.chunk(3, -1), *x.tensor_split(2, -1)),
+    lambda x: x.unbind(-1),
+    lambda x: x.expand(3, *x.shape) * x.expand_as(x),
+    lambda x: (x.double(), x.to(torch.int32), x.bool(), x.type_as(x.double()), x.long().float()),
+    lambda x: F.layer_norm(x, (4,)) + F.layer_norm(x, (4,), torch.ones(4)),
+    lambda x: F.layer_norm(x.view(-1, 2, 2), (2, 2), torch.full((2, 2), 2.0)),
+    lambda x: 1 / x + (3 - x) - (x - 1) + x.reciprocal() + x.square() + torch.rsub(x, 1, alpha=2),
+    lambda x: (x.view(-1), x.reshape(x.shape[0] * 2, 2), x.flatten(), x.ravel()),
+    lambda x: torch.unflatten(x, 1, (2, 2)),
+    lambda x: x[None, :, None, :].transpose(1, 3).permute(2, 3, 1, 0).movedim(0, 2).squeeze(2),
+    lambda x: torch.minimum(x, x * 2) + torch.maximum(x, -x) + torch.max(x, x + 1),
+    lambda x: (x.index_select(1, torch.tensor([0, 2])), x[:, INDEX], x[..., INDEX]),
+    lambda x: x.masked_fill(x > 0, 1) + x.masked_fill(x > 0, float("-inf")).exp(),
+    lambda x: (x.eq(x.long()), x.ne(0), x.long() >= 0.5, x.logical_not(), x.logical_and(x > 1)),
+    lambda x: x.narrow(1, 1, 2).contiguous().clone().detach(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", range(len(UNARY)))
+def test_ops(index: int) -> None:
+    module = Function(UNARY[index])
+    imported = import_module(module, torch.tensor([[0.5, -1.0, 2.0, 0.25]]))
+    for rows in (1, 2, 5):
+        assert_same(imported, module, normal(rows, 4))
+    assert not any("aten" in node.name for node in imported.graph.nodes)
+
+
+def test_gather_and_index() -> None:
+    gather = Function(lambda x, index: x.gather(1, index))
+    assert_same(import_module(gather, (normal(3, 5), INDEX)), gather, normal(2, 5), INDEX[:1])
+    index = Function(lambda x, rows, columns: x[rows, :, columns])
+    example = (normal(3, 5, 4), INDEX, INDEX)
+    assert_same(import_module(index, example), index, normal(4, 1, 4), INDEX[:1], INDEX[1:])
+
+
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.3}])
+@pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4), (2, 3, 5, 4), (2, 2, 3, 5, 4)])
+def test_attention(shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    module = Function(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options))
+    imported = import_module(module, (normal(*shape),) * 3)
+    assert ops(imported).count("attention") == 1
+    assert_same(imported, module, *(normal(*(1,) * (len(shape) - 1), 4) for _ in range(3)))
+    assert_same(imported, module, *(normal(*shape) for _ in range(3)))
+
+
+@pytest.mark.parametrize("is_fixed", [False, True])
+@pytest.mark.parametrize("mask", [(5, 7), (2, 1, 5, 7), (2, 3, 5, 7), (2, 1, 1, 7)])
+def test_attention_with_masks(mask: tuple[int, ...], is_fixed: bool) -> None:
+    """Of other numbers of keys than queries, other widths, and with heads known or not."""
+    module = Function(F.scaled_dot_product_attention)
+    q, k, v = normal(2, 3, 5, 4), normal(2, 3, 7, 4), normal(2, 3, 7, 6)
+    for bias in (normal(*mask), normal(*mask) > -1):
+        example = (q, k, v, bias)
+        shapes = (None, (None,) * 3) if is_fixed else None
+        assert_same(import_module(module, example, dynamic_shapes=shapes), module, *example)
+
+
+class WrittenAttention(nn.Module):
+    """Causal attention as courses teach it, with a buffer of ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(12, 36), nn.Linear(12, 12)
+        self.register_buffer("past", torch.ones(16, 16).tril().bool(), persistent=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        batch, seq, width = x.shape
+        q, k, v = (
+            part.view(batch, seq, 3, width // 3).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, -1)
+        )
+        scores = q @ k.transpose(-2, -1) / (width // 3) ** 0.5
+        scores = scores.masked_fill(~self.get_buffer("past")[:seq, :seq], float("-inf"))
+        scores = scores + (1 - mask[:, None, None, :].float()) * -1e9
+        joined = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, seq, width)
+        answer: Tensor = self.out(joined)
+        return answer
+
+
+def test_attention_written_out() -> None:
+    module = WrittenAttention()
+    imported = import_module(module, (torch.ones(1, 1, 12), torch.ones(1, 1, dtype=torch.int64)))
+    assert imported.graph.limits == {"seq": 16}
+    assert "past" in imported.graph.constants
+    for batch, seq in ((1, 1), (2, 7), (3, 16)):
+        mask = torch.ones(batch, seq, dtype=torch.int64)
+        mask[0, seq // 2 + 1 :] = 0
+        assert_same(imported, module, normal(batch, seq, 12), mask)
+
+
+REFUSED: list[tuple[Callable[[Tensor], Any], str]] = [
+    (lambda x: x.sin(), r"aten.sin.default in inner \(Function\), .*modules.py:\d+ in forward"),
+    (lambda x: x[:, : int(x.sum().item())], "cannot be exported|aten.item.*depends on the values"),
+    (lambda x: x.nonzero(), "aten.nonzero"),
+    (lambda x: x[x > 0], "depends on the values of a tensor"),
+    (lambda x: x if x.sum() > 0 else -x, r"cannot be exported.*test_aten.py:\d+.*torch.where"),
+    (lambda x: F.dropout(x), "dropout that also drops in eval mode.*training=self.training"),
+    (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.1), "dropout_p=0.1"),
+    (lambda x: x.max(-1)[1], "result 1 of aten.max.dim"),
+    (lambda x: x * x.shape[0] ** 0.5, "a number that depends on sizes"),
+    (lambda x: torch.div(x, 2, rounding_mode="floor"), "rounding_mode='floor'"),
+    (lambda x: x.long() | 1, "__or__ of i64"),
+    (lambda x: x.view(torch.int32), "a view in another dtype"),
+    (lambda x: x.to(torch.complex64).abs(), "it is complex64"),
+    (lambda x: x.add_(1), "writes to x"),
+    (lambda x: (x, x.shape[0]), "returns .*a SymIntArgument"),
+    (lambda x: {(1, 2): x}, r"a dict with the key \(1, 2\)"),
+    (lambda x: object(), "cannot be exported"),
+    (lambda x: x.reshape(-1, 8), "dynamic_shapes|elements"),
+]
+
+
+class Outer(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Any:
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("index", range(len(REFUSED)))
+def test_refusals_name_op_module_and_line(index: int, capfd: pytest.CaptureFixture[str]) -> None:
+    function, message = REFUSED[index]
+    module = Outer(Function(function))
+    with pytest.raises(UnsupportedError, match=f"(?s){message}"):
+        import_module(module, torch.ones(2, 4))
+    assert capfd.readouterr().err == "", "torch's dumps are kept away"
