@@ -1,0 +1,59 @@
+"""Runs pruned Hugging Face transformers as fast as their zeros allow, on the CPU you have.
+
+    import prunus
+    model = prunus.from_pretrained("huggingface/prunebert-base-uncased-6-finepruned-w-distil-squad")
+    answer = model(input_ids=ids, attention_mask=mask)
+    print(model.explain())
+
+Everything is imported when it is first used: `import prunus` itself is a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from prunus.api import BenchmarkResult as BenchmarkResult
+    from prunus.api import CompiledModel as CompiledModel
+    from prunus.api import compile as compile
+    from prunus.api import from_pretrained as from_pretrained
+    from prunus.api import load as load
+    from prunus.errors import CheckpointError as CheckpointError
+    from prunus.errors import GraphError as GraphError
+    from prunus.errors import InputError as InputError
+    from prunus.errors import PrunusError as PrunusError
+    from prunus.errors import SavedModelError as SavedModelError
+    from prunus.errors import TargetError as TargetError
+    from prunus.errors import UnsupportedError as UnsupportedError
+    from prunus.frontend.simulate import simulate as simulate
+    from prunus.plan.explain import Explanation as Explanation
+
+_HOME = {
+    **dict.fromkeys(
+        ("BenchmarkResult", "CompiledModel", "compile", "from_pretrained", "load"), "prunus.api"
+    ),
+    **dict.fromkeys(
+        ("CheckpointError", "GraphError", "InputError", "PrunusError", "SavedModelError",
+         "TargetError", "UnsupportedError"),
+        "prunus.errors",
+    ),
+    "simulate": "prunus.frontend.simulate",
+    "Explanation": "prunus.plan.explain",
+}  # fmt: skip
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'prunus' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
