@@ -17,8 +17,11 @@ from prunus.kernels.target import Target, parse_target
 CHAINS = 12
 """Independent sums: two FMAs a cycle of four cycles' latency need eight."""
 
-REPEATS = 200_000
-ROUNDS = 7
+REPEATS = 3_000_000
+"""About 10 ms: what it takes to start a thread must not show."""
+ROUNDS = 25
+PAUSE = 0.01
+"""Seconds between rounds, so that a short disturbance does not meet them all."""
 
 
 @dataclass(frozen=True)
@@ -59,4 +62,5 @@ def fma_peak(threads: int, target: Target | None = None) -> float:
         for worker in workers:
             worker.join()
         best = min(best, time.perf_counter() - begin)
+        time.sleep(PAUSE)
     return 2.0 * REPEATS * CHAINS * target.lanes * threads / best

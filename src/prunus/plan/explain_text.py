@@ -25,7 +25,10 @@ def explanation_text(explanation: Explanation) -> str:
     )
     lines += ["", _HEADER]
     lines += [_row(name, group) for name, group in _grouped(e.layers)]
-    lines += [f"{h.attention}: {h.describe()}" for h in e.heads if h.removable]
+    if any(h.removable for h in e.heads):
+        idle, every = sum(len(h.removable) for h in e.heads), sum(h.heads for h in e.heads)
+        by_layer = ", ".join(str(len(h.removable)) for h in e.heads)
+        lines.append(f"heads that do nothing: {idle} of {every} (by layer: {by_layer})")
     lines += ["", "other native steps:"]
     kernels: dict[str, list[float]] = defaultdict(list)
     for decision in e.others:
