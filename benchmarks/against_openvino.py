@@ -12,6 +12,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import prunus
 from prunus.bench import run_bench
@@ -23,7 +24,7 @@ from prunus.sparsity import SparsityRecipe
 RECIPES = ("0", "0.7", "0.8", "0.9", "0.95", "0.97", "0.85@16x1")
 
 
-def bert(recipe: str) -> object:
+def bert(recipe: str) -> Any:
     """BERT-base with the recipe's zeros in the encoder's linear weights."""
     if recipe == "0":
         return random_bert(sparsity=0.0)
@@ -45,7 +46,7 @@ def main() -> None:
     for recipe in arguments.recipes:
         name = "dense" if recipe == "0" else f"{recipe} zeros"
         models[name] = prunus.compile(bert(recipe), threads=arguments.threads)
-        density[name] = 1 - models[name].explain().linear_zeros
+        density[name] = models[name].density
     report = run_bench(
         models,
         module_loader={

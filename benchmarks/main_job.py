@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,41 +55,53 @@ def sentences(batch: int, length: int) -> dict[str, np.ndarray]:
     }
 
 
-def minilm_module() -> object:
+def minilm_module() -> Any:
     """The pruned MiniLM, for the engines that run the module itself."""
     return minilm_pruned(0.9)[0]
 
 
-def stand_in(rounds: int) -> tuple[prunus.CompiledModel, Report]:
-    """The stand-in for PruneBERT at the tutorial's shape."""
-    model = prunus.compile(prunebert_stand_in())
-    report = run_bench(
-        {"PruneBERT stand-in (made on the spot)": model},
-        module_loader=partial(prunebert_stand_in),
-        engines=ENGINES,
-        rounds=rounds,
-        density={"PruneBERT stand-in (made on the spot)": 1 - model.explain().linear_zeros},
-        cache=cache_folder(),
-        progress=_say,
-    )
-    return model, report
+@dataclass(frozen=True)
+class Job:
+    """One table: a model, the function that makes its module, shapes, and inputs if not random."""
+
+    title: str
+    model: str
+    load: Callable[[], Any]
+    shapes: tuple[tuple[int, int], ...]
+    inputs: Callable[[int, int], dict[str, np.ndarray]] | None = None
+
+    def run(self, rounds: int) -> tuple[prunus.CompiledModel, Report]:
+        """Compile the module, and time it beside the rivals."""
+        model = prunus.compile(self.load())
+        report = run_bench(
+            {self.model: model},
+            module_loader=self.load,
+            engines=ENGINES,
+            shapes=self.shapes,
+            rounds=rounds,
+            inputs=self.inputs,
+            density={self.model: model.density},
+            cache=cache_folder(),
+            progress=_say,
+        )
+        return model, report
 
 
-def minilm(rounds: int) -> tuple[prunus.CompiledModel, Report]:
-    """The real MiniLM on real sentences."""
-    model = prunus.compile(minilm_module())
-    report = run_bench(
-        {"MiniLM, pruned by magnitude to 90 %": model},
-        module_loader=minilm_module,
-        engines=ENGINES,
-        shapes=((1, 128), (8, 64)),
-        rounds=rounds,
-        inputs=sentences,
-        density={"MiniLM, pruned by magnitude to 90 %": 1 - model.explain().linear_zeros},
-        cache=cache_folder(),
-        progress=_say,
-    )
-    return model, report
+JOBS = {
+    "stand_in": Job(
+        "A pruned BERT-base, batch 1, 128 tokens: the tutorial's job",
+        "PruneBERT stand-in (made on the spot)",
+        prunebert_stand_in,
+        ((1, 128),),
+    ),
+    "minilm": Job(
+        "A real model on real sentences",
+        "MiniLM, pruned by magnitude to 90 %",
+        minilm_module,
+        ((1, 128), (8, 64)),
+        sentences,
+    ),
+}
 
 
 def _say(what: str) -> None:
@@ -102,15 +116,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     results = {}
-    for title, job in (
-        ("A pruned BERT-base, batch 1, 128 tokens: the tutorial's job", stand_in),
-        ("A real model on real sentences", minilm),
-    ):
-        model, report = job(arguments.rounds)
+    for name, job in JOBS.items():
+        model, report = job.run(arguments.rounds)
         _say("")
-        print(f"\n## {title}\n\n{report.to_markdown()}")
-        print(f"What prunus chose:\n\n{model.explain()}\n")
-        results[job.__name__] = report.to_dict()
+        print(f"\n## {job.title}\n\n{report.to_markdown()}")
+        print(f"What prunus chose:\n\n{model.explain()}\n", flush=True)
+        results[name] = report.to_dict()
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

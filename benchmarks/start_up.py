@@ -47,7 +47,7 @@ import numpy as np, prunus, statistics, time
 one, two = prunus.load({folder!r}, threads=1), prunus.load({folder!r}, threads=2)
 ids = np.ones((1, 128), np.int64)
 times = {{one: [], two: []}}
-for _ in range(40):
+for _ in range(100):
     for model in times:
         model(input_ids=ids)
         begin = time.perf_counter()

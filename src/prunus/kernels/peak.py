@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from dataclasses import dataclass
@@ -48,9 +47,7 @@ def fma_peak(threads: int, target: Target | None = None) -> float:
     """Floating-point operations (two an FMA) a second that `threads` threads reach together."""
     target = target or parse_target("native")
     kernel = FmaPeak(TILE)
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)(
-        kernel.address(target)
-    )
+    function = kernel.function(target)
     outs = [np.zeros(CHAINS * target.lanes, np.float32) for _ in range(threads)]
     words = [np.array(kernel.words({"repeats": REPEATS, "out": o.ctypes.data})) for o in outs]
     best = float("inf")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,6 +35,8 @@ def tile_words(*names: str) -> tuple[str, ...]:
 
 
 Argument = int | TileArgument
+
+_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ class Kernel(ABC):
         """
         symbol = self.symbol
         return linker(target).functions(repr(self), (symbol,), lambda: self.ir(target))[symbol]
+
+    def function(self, target: Target) -> Callable[[int, int, int | None], None]:
+        """The kernel as a function of the address of its words, a unit, and scratch."""
+        return _KERNEL(self.address(target))
 
     def words(self, arguments: Mapping[str, Argument]) -> list[int]:
         """The argument words for arguments by name."""

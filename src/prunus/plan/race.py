@@ -4,7 +4,6 @@ processor.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,8 +22,6 @@ from prunus.runtime.arena import aligned_words
 ROUNDS = 5
 """Rounds of a race. Candidates alternate, and the fastest run of each counts, so a disturbance must
 hit all five to mislead."""
-
-_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
 
 Entrant = tuple[str, Kernel, RowStreams | Panels]
 
@@ -45,7 +42,7 @@ def race(entrants: Sequence[Entrant], shape: tuple[int, ...], target: Target) ->
             **packed.arguments(),
         }
         words = np.array(kernel.words(arguments), np.int64)
-        runs.append((_KERNEL(kernel.address(target)), words))
+        runs.append((kernel.function(target), words))
     best = [float("inf")] * len(runs)
     for _ in range(ROUNDS + 1):  # the first warms up
         for i, (function, words) in enumerate(runs):
