@@ -249,12 +249,6 @@ class Emitter:
         for v, value in enumerate(values):
             self.store(value, address + v * self.lanes * FLOAT)
 
-    def prefetch(self, address: Value) -> None:
-        """Ask for a cache line that will be read soon."""
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
-        function = self._declare("llvm.prefetch.p0", kind)
-        self.builder.call(function, [address.ir, *(ir.Constant(I32, n) for n in (0, 3, 1))])
-
     # Vectors
 
     def splat(self, scalar: Value | float) -> Value:
@@ -350,13 +344,6 @@ class Emitter:
         """if condition."""
         with self.builder.if_then(condition.ir):
             yield
-
-    def call_kernel(self, address: Value, words: Value, unit: Value, scratch: Value) -> None:
-        """Call another kernel by its address."""
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, I64, POINTER])
-        pointer = self.builder.inttoptr(address.ir, POINTER)
-        typed = self.builder.bitcast(pointer, ir.PointerType(kind))
-        self.builder.call(typed, [words.ir, unit.ir, scratch.ir])
 
 
 def vectors_of(width: int, target: Target) -> int:
