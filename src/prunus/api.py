@@ -19,7 +19,7 @@ from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
 from prunus.passes import run_passes
 from prunus.plan import Options, make_options, make_plan
-from prunus.plan.explain import Explanation, explain
+from prunus.plan.explain import Explanation, explain, zeros
 from prunus.runtime.executable import Executable
 from prunus.runtime.saved import SavedModel, load_model, save_model
 
@@ -113,7 +113,7 @@ class CompiledModel:
     @property
     def density(self) -> float:
         """The share of the linear weights that is not zero."""
-        return 1 - self.explain().linear_zeros
+        return 1 - zeros(self.program)[0]
 
     def flops(self, *, dense: bool = False, **inputs: Any) -> int:
         """Floating-point operations of a call with these inputs, without those that zeros save;

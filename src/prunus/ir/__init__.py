@@ -4,14 +4,14 @@ meaning in NumPy.
 
 from prunus.ir.dims import Expr, evaluate, parse_dim, product, symbol
 from prunus.ir.graph import Attrs, Constant, Graph, Node
-from prunus.ir.interpreter import bind_sizes, interpret, run_node
+from prunus.ir.interpreter import bind_node, bind_sizes, interpret, run_node
 from prunus.ir.ops import OPS, Op
 from prunus.ir.text import node_text, parse_graph, print_graph
 from prunus.ir.types import DTYPES, TensorType, parse_type
 from prunus.ir.verify import infer, verify
 
 __all__ = [
-    "DTYPES", "OPS", "Attrs", "Constant", "Expr", "Graph", "Node", "Op", "TensorType", "bind_sizes",
-    "evaluate", "infer", "interpret", "node_text", "parse_dim", "parse_graph", "parse_type",
-    "print_graph", "product", "run_node", "symbol", "verify",
+    "DTYPES", "OPS", "Attrs", "Constant", "Expr", "Graph", "Node", "Op", "TensorType", "bind_node",
+    "bind_sizes", "evaluate", "infer", "interpret", "node_text", "parse_dim", "parse_graph",
+    "parse_type", "print_graph", "product", "run_node", "symbol", "verify",
 ]  # fmt: skip

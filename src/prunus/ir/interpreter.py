@@ -7,7 +7,7 @@ results are held to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -44,11 +44,24 @@ def run_node(
     precise: bool = False,
 ) -> np.ndarray:
     """One op on arrays, with symbolic dimensions in its attributes taken from `sizes`."""
-    attrs = Attrs({key: evaluate_attr(value, sizes) for key, value in node.attrs.items()})
-    with np.errstate(all="ignore"):
-        result = np.asarray(OPS[node.op].meaning(attrs, *operands))
-        wanted = DTYPES["f64" if precise and node.type.dtype == "f32" else node.type.dtype]
-        return result if result.dtype == wanted else result.astype(wanted)
+    return bind_node(node, sizes, precise=precise)(operands)
+
+
+def bind_node(
+    node: Node, sizes: Mapping[str, int], *, precise: bool = False
+) -> Callable[[Sequence[np.ndarray | None]], np.ndarray]:
+    """One op as a function of its operands, its attributes evaluated for `sizes` once."""
+    known = dict(sizes)
+    attrs = Attrs({key: evaluate_attr(value, known) for key, value in node.attrs.items()})
+    meaning = OPS[node.op].meaning
+    wanted = DTYPES["f64" if precise and node.type.dtype == "f32" else node.type.dtype]
+
+    def call(operands: Sequence[np.ndarray | None]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            result = np.asarray(meaning(attrs, *operands))
+            return result if result.dtype == wanted else result.astype(wanted)
+
+    return call
 
 
 def bind_sizes(types: Mapping[str, TensorType], inputs: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -108,7 +108,7 @@ def explain(
             step.work.bytes / size,
         )
 
-    linear, whole = _zeros(program)
+    linear, whole = zeros(program)
     prologue, among, views = _interpreted(program)
     return Explanation(
         model,
@@ -156,7 +156,7 @@ def _interpreted(
     return tuple(prologue), tuple(among), tuple(views)
 
 
-def _zeros(program: Program) -> tuple[float, float]:
+def zeros(program: Program) -> tuple[float, float]:
     """The shares of zeros in linear weights, and in all floating-point constants."""
     constants = program.graph.constants
     names = {step.weight for step in program.native_steps if step.weight is not None}

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from prunus.ir import OPS, Attrs, Expr, evaluate
-from prunus.ir.ops import evaluate_attr
+from prunus.ir import Expr, bind_node, evaluate
 from prunus.ir.types import DTYPES
 from prunus.kernels.layout import TILE, last_width, tiles
 from prunus.kernels.spec import Argument, Kernel, TileArgument
@@ -196,25 +195,13 @@ class _Binder:
         stride = max((-(-step.scratch(self.sizes) // 64) * 64 for step in native), default=0) + 64
         scratch = self.executable.reserve_scratch(stride * self.executable.threads)
         parts = [
-            self._numpy_call(part)
+            NumpyCall(part.node.name, part.node.inputs, bind_node(part.node, self.sizes))
             if isinstance(part, NumpyStep)
             else self._segment(part, scratch, stride)
             for part in _parts(self.program.steps)
         ]
         generation = self.executable._generation
         return Binding(dict(self.sizes), parts, self.keep, generation)
-
-    def _numpy_call(self, step: NumpyStep) -> NumpyCall:
-        node = step.node
-        attrs = Attrs({k: evaluate_attr(v, self.sizes) for k, v in node.attrs.items()})
-        meaning, dtype = OPS[node.op].meaning, DTYPES[node.type.dtype]
-
-        def call(operands: Sequence[np.ndarray | None]) -> np.ndarray:
-            with np.errstate(all="ignore"):
-                result = np.asarray(meaning(attrs, *operands))
-            return result if result.dtype == dtype else result.astype(dtype)
-
-        return NumpyCall(node.name, node.inputs, call)
 
     def _segment(self, steps: list[NativeStep], scratch: int, stride: int) -> Segment:
         workers = self.executable.threads
