@@ -22,6 +22,7 @@ from prunus.plan import Options, make_options, make_plan
 from prunus.plan.explain import Explanation, explain, zeros
 from prunus.runtime.executable import Executable
 from prunus.runtime.saved import SavedModel, load_model, save_model
+from prunus.runtime.trace import Event, Recorder
 
 if TYPE_CHECKING:
     import torch
@@ -143,6 +144,20 @@ class CompiledModel:
         sizes = bind_sizes(self.graph.inputs, arrays)
         self._check_sizes(sizes)
         return self.signature.pack(self._executable.run(arrays, sizes), kind)
+
+    def trace(self, *args: Any, **kwargs: Any) -> tuple[Event, ...]:
+        """What every worker did during one call with these inputs, unit by unit, in the order in
+        which it began.
+
+        Raises:
+            InputError: as a call does.
+        """
+        arrays, _ = self.signature.bind(args, kwargs)
+        sizes = bind_sizes(self.graph.inputs, arrays)
+        self._check_sizes(sizes)
+        recorder = Recorder()
+        self._executable.run(arrays, sizes, recorder)
+        return recorder.events()
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():

@@ -82,8 +82,9 @@ def attend(case: Case, target: str, mask: np.ndarray | None = None) -> Result:
     arguments: Arguments = {
         "q": Tiled.of(q, rows=3 * q.shape[1]), "k": Tiled.of(k, first=q.shape[1]),
         "v": Tiled.of(v, first=2 * q.shape[1]), "y": y, "heads": heads,
-        "queries": case.queries, "keys": case.keys,
         "query_tokens": batch * case.queries, "key_tokens": batch * case.keys,
+        "query_starts": np.arange(batch + 1) * case.queries,
+        "key_starts": np.arange(batch + 1) * case.keys,
         **mask_arguments(case, mask),
     }  # fmt: skip
     size = scratch_bytes(
@@ -119,7 +120,7 @@ def mask_arguments(case: Case, mask: np.ndarray | None) -> Arguments:
     if mask is None:
         return {}
     if case.mask == "key":
-        return {"mask": mask}
+        return {"mask": mask, "mask.batch": case.keys}
     queries = -(-case.queries // QUANTUM) * QUANTUM
     turned = np.zeros((*mask.shape[:2], case.keys, queries), np.float32)
     turned[..., : case.queries] = mask.swapaxes(-1, -2)
@@ -150,6 +151,47 @@ def test_attention(target: str, case: Case) -> None:
     found, wanted, _ = attend(case, target)
     # float32 scores of magnitude s are off by s · 2⁻²⁴, and a power of e by as much relatively.
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=3e-6 * max(case.logits, 1))
+
+
+@targets
+@given(
+    st.lists(st.sampled_from(LENGTHS), min_size=1, max_size=5),
+    st.sampled_from(WIDTHS),
+    st.sampled_from(["none", "key"]),
+    st.integers(0, 2**32 - 1),
+)
+@example([130, 1, 63, 2], (6, 6), "key", 0)
+def test_packed_sequences_are_what_each_is_alone(
+    target: str, lengths: list[int], widths: tuple[int, int], form: Mask, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    spec, starts = Case(1, 2, 1, 1, widths, form).spec, np.concatenate(([0], np.cumsum(lengths)))
+    q, k = random.standard_normal((2, sum(lengths), 2 * widths[0])).astype(np.float32)
+    v = random.standard_normal((sum(lengths), 2 * widths[1])).astype(np.float32)
+    mask = np.zeros((len(lengths), 1, 1, max(lengths)), np.float32)
+    mask[random.random(mask.shape) < 0.3] = -np.inf
+
+    def attended(span: slice, starts: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        y = Tiled(int(starts[-1]), v.shape[1])
+        arguments: Arguments = {
+            "q": Tiled.of(q[span]), "k": Tiled.of(k[span]), "v": Tiled.of(v[span]), "y": y,
+            "heads": 2, "query_tokens": y.tokens, "key_tokens": y.tokens,
+            "query_starts": starts, "key_starts": starts,
+        }  # fmt: skip
+        if form == "key":
+            arguments |= {"mask": mask, "mask.batch": mask.shape[-1]}
+        size = scratch_bytes(
+            queries=max(lengths), keys=max(lengths), key_width=widths[0], value_width=widths[1]
+        )
+        scratch = Guarded(size // FLOAT)
+        run_units(spec, target, 2 * (len(starts) - 1), arguments, scratch)
+        return y.array()
+
+    together = attended(slice(None), starts, mask)
+    for i, length in enumerate(lengths):
+        span = slice(starts[i], starts[i + 1])
+        alone = attended(span, np.array([0, length]), np.ascontiguousarray(mask[i, ..., :length]))
+        assert together[span].tobytes() == alone.tobytes()
 
 
 @targets

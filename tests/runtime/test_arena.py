@@ -9,11 +9,11 @@ from prunus.runtime.arena import (
     GUARD,
     LINE,
     Arena,
+    Placement,
     aligned_words,
     buffer_bytes,
     lifetimes,
     place,
-    plan_arena,
 )
 from prunus.runtime.program import Buffer
 from tests.native.decisions import Decisions, compiled
@@ -84,7 +84,7 @@ def test_the_memory_of_an_encoder_does_not_grow_with_its_layers() -> None:
         program = compiled(encoder(layers=layers), Decisions()).program
         tokens = dict.fromkeys(program.buffers, 64)
         assert lifetimes(program.steps).keys() == program.buffers.keys()
-        sizes.append(plan_arena(program, tokens)[1])
+        sizes.append(Placement(program, tokens).nbytes)
     assert sizes[0] == sizes[1]
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 
 from prunus.errors import InputError
-from prunus.ir import Graph, bind_sizes, interpret
+from prunus.ir import Graph, bind_sizes, evaluate, interpret
 from prunus.passes import run_passes
-from prunus.runtime.executable import BOUND_SIZES, Executable, _Binder, _parts
-from prunus.runtime.program import NativeStep, NumpyStep
+from prunus.runtime.arena import Placement
+from prunus.runtime.executable import BOUND_SIZES, Executable, _group
+from prunus.runtime.program import NativeStep, NumpyStep, Sizes
 from tests.graphs import BATCH, Arrays, Case, GraphBuilder, graphs
 from tests.native.decisions import Decisions, compiled, decisions, examples, rewritten, run
 from tests.native.encoder import VOCABULARY, encoder, sentences
@@ -143,7 +144,7 @@ def test_a_mask_that_a_kernel_makes_is_there_before_attention_reads_it() -> None
     graph = b.graph(y, mask)
     executable = compiled(graph, Decisions())
     assert len(executable.program.numpy_steps) == 0
-    assert len(list(_parts(executable.program.steps))) == 2
+    assert len(list(_group(executable.program.steps))) == 2
     inputs = {name: random.standard_normal((3, 8, width)).astype(np.float32)
               for name, width in (("x", 12), ("m", 8))}  # fmt: skip
     check_right(executable, graph, inputs)
@@ -157,26 +158,33 @@ def test_bindings_are_bounded() -> None:
     assert len(executable._bindings) == BOUND_SIZES
 
 
+def placed(executable: Executable, sizes: Sizes) -> Placement:
+    buffers = executable.program.buffers.items()
+    return Placement(executable.program, {n: evaluate(b.tokens, sizes) for n, b in buffers})
+
+
 def groups(executable: Executable) -> list[list[NativeStep]]:
-    return [p for p in _parts(executable.program.steps) if not isinstance(p, NumpyStep)]
+    return [p for p in _group(executable.program.steps) if not isinstance(p, NumpyStep)]
 
 
 @examples(0.6)
 @given(graphs(), decisions())
 def test_steps_that_meet_in_memory_are_parted_by_a_barrier(case: Case, decided: Decisions) -> None:
     executable = compiled(rewritten(case.graph, decided), decided)
-    binder = _Binder(executable, bind_sizes(case.graph.inputs, case.inputs))
-    binder.bind()
+    program = executable.program
+    sizes = program.without_padding(bind_sizes(case.graph.inputs, case.inputs))
+    placement = placed(executable, sizes)
 
     def share(some: frozenset[str], others: frozenset[str]) -> bool:
         return any(
-            binder.spans[a][0] < binder.spans[b][1] and binder.spans[b][0] < binder.spans[a][1]
+            placement.span(a)[0] < placement.span(b)[1]
+            and placement.span(b)[0] < placement.span(a)[1]
             for a in some
             for b in others
         )
 
     for steps in groups(executable):
-        barriers = binder._barriers(steps)
+        barriers = placement.barriers(steps)
         for i, early in enumerate(steps):
             for j in range(i + 1, len(steps)):
                 late = steps[j]
@@ -196,7 +204,6 @@ def test_independent_steps_need_no_barrier() -> None:
         b.graph(*(b.add("linear", x, w, activation="none") for w in weights)), Decisions()
     )
     (steps,) = groups(executable)
-    binder = _Binder(executable, {"batch": 3})
-    binder.bind()
+    placement = placed(executable, {"batch": 3})
     assert [step.op for step in steps[:4]] == ["pack", "linear", "linear", "linear"]
-    assert binder._barriers(steps)[:4] == [False, True, False, False]
+    assert placement.barriers(steps)[:4] == [False, True, False, False]

@@ -56,6 +56,20 @@ class _Scratch:
 
 
 @dataclass(frozen=True)
+class _Head:
+    """One head of one sequence in scratch, and how many queries and keys it has."""
+
+    queries: Value
+    keys: Value
+    q: _Scratch
+    k: _Scratch
+    v: _Scratch
+    scores: _Scratch
+    bias: Value
+    result: _Scratch
+
+
+@dataclass(frozen=True)
 class Attention(Kernel):
     """softmax(scale · q·kᵀ + mask) · v for the head and the sequence that the unit names.
 
@@ -76,95 +90,90 @@ class Attention(Kernel):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Activations, sizes, and the mask with its strides in floats over sequences and heads."""
-        sizes = ("heads", "queries", "keys", "query_tokens", "key_tokens")
-        mask = {"none": (), "key": ("mask",), "full": ("mask", "mask.batch", "mask.head")}
-        return (*tile_words("q", "k", "v", "y"), *sizes, *mask[self.mask])
+        """Activations, heads and tokens, where each sequence starts and the last ends (int64
+        [batch + 1]), and the mask with its strides in floats over sequences and heads.
+        """
+        sizes = ("heads", "query_tokens", "key_tokens", "query_starts", "key_starts")
+        mask = ("mask", "mask.batch", "mask.head")[: {"none": 0, "key": 2, "full": 3}[self.mask]]
+        return (*tile_words("q", "k", "v", "y"), *sizes, *mask)
 
     def emit(self, k: Emitter) -> None:
         """Copy the head, then take chunks of queries of at most a register tile."""
-        heads, queries, keys = k.word("heads"), k.word("queries"), k.word("keys")
-        sequence, head = k.unit // heads, k.unit % heads
-        q_pitch = _pitch(queries)
-        k_pitch = _pitch(keys + ROWS)
-        score_pitch = k.integer(TILE * FLOAT)
-        q = _Scratch(k.scratch, q_pitch)
-        key = _Scratch(q.row(self.key_width), k_pitch)
-        value = _Scratch(key.row(self.key_width), k_pitch)
-        result = _Scratch(value.row(self.value_width), q_pitch)
-        bias = result.row(self.value_width)
-        scores = _Scratch(bias + k_pitch, score_pitch)
-
-        q_copy = _Copy(k, "q", k.word("query_tokens"), sequence * queries, queries)
-        k_copy = _Copy(k, "k", k.word("key_tokens"), sequence * keys, keys)
-        v_copy = _Copy(k, "v", k.word("key_tokens"), sequence * keys, keys)
-        q_copy.read(head * self.key_width, self.key_width, q)
-        k_copy.read(head * self.key_width, self.key_width, key)
-        v_copy.read(head * self.value_width, self.value_width, value)
+        sequence, head = k.unit // k.word("heads"), k.unit % k.word("heads")
+        first_query, queries = _span(k, "query_starts", sequence)
+        first_key, keys = _span(k, "key_starts", sequence)
+        h = self._lay_out(k, queries, keys)
+        q_copy = _Copy(k, "q", k.word("query_tokens"), first_query, queries)
+        k_copy = _Copy(k, "k", k.word("key_tokens"), first_key, keys)
+        v_copy = _Copy(k, "v", k.word("key_tokens"), first_key, keys)
+        q_copy.read(head * self.key_width, self.key_width, h.q)
+        k_copy.read(head * self.key_width, self.key_width, h.k)
+        v_copy.read(head * self.value_width, self.value_width, h.v)
         # Keys beyond the last make the count a multiple of the register tile; they are masked
         # below.
         with k.loop(self.key_width) as f:
-            end = key.row(f) + keys * FLOAT
+            end = h.k.row(f) + keys * FLOAT
             for i in range(ROWS):
                 k.store_float(k.number(0.0), end + i * FLOAT)
-        self._write_bias(k, bias, sequence, keys)
+        self._write_bias(k, h, sequence)
 
         widest = register_vectors(k.target)
         padded = (queries + (QUANTUM - 1)) // QUANTUM * QUANTUM
         chunk = widest * k.lanes
         whole = padded // chunk
         with k.loop(whole) as c:
-            self._chunk(k, q, key, value, result, scores, bias, c * chunk, widest)
+            self._chunk(k, h, c * chunk, widest)
         rest = padded - whole * chunk
         for vectors in range(QUANTUM // k.lanes, widest, max(1, QUANTUM // k.lanes)):
             with k.when(rest.equals(vectors * k.lanes)):
-                self._chunk(k, q, key, value, result, scores, bias, whole * chunk, vectors)
-        y_copy = _Copy(k, "y", k.word("query_tokens"), sequence * queries, queries)
-        y_copy.write(head * self.value_width, self.value_width, result)
+                self._chunk(k, h, whole * chunk, vectors)
+        y_copy = _Copy(k, "y", k.word("query_tokens"), first_query, queries)
+        y_copy.write(head * self.value_width, self.value_width, h.result)
 
-    def _write_bias(self, k: Emitter, bias: Value, sequence: Value, keys: Value) -> None:
+    def _lay_out(self, k: Emitter, queries: Value, keys: Value) -> _Head:
+        """Where everything lies in the worker's scratch."""
+        q_pitch, k_pitch = _pitch(queries), _pitch(keys + ROWS)
+        q = _Scratch(k.scratch, q_pitch)
+        key = _Scratch(q.row(self.key_width), k_pitch)
+        value = _Scratch(key.row(self.key_width), k_pitch)
+        result = _Scratch(value.row(self.value_width), q_pitch)
+        bias = result.row(self.value_width)
+        scores = _Scratch(bias + k_pitch, k.integer(TILE * FLOAT))
+        return _Head(queries, keys, q, key, value, scores, bias, result)
+
+    def _write_bias(self, k: Emitter, h: _Head, sequence: Value) -> None:
         """What is added to each key's scores: 0, the key's mask, or -inf for the keys that fill up
         the tile.
         """
-        with k.loop(keys) as j:
+        with k.loop(h.keys) as j:
             if self.mask == "key":
-                value = k.load_float(k.address("mask") + (sequence * keys + j) * FLOAT)
+                at = sequence * k.word("mask.batch") + j
+                value = k.load_float(k.address("mask") + at * FLOAT)
             else:
                 value = k.number(0.0)
-            k.store_float(value, bias + j * FLOAT)
+            k.store_float(value, h.bias + j * FLOAT)
         for i in range(ROWS):
-            k.store_float(k.number(float("-inf")), bias + (keys + i) * FLOAT)
+            k.store_float(k.number(float("-inf")), h.bias + (h.keys + i) * FLOAT)
 
-    def _chunk(
-        self,
-        k: Emitter,
-        q: _Scratch,
-        key: _Scratch,
-        value: _Scratch,
-        result: _Scratch,
-        scores: _Scratch,
-        bias: Value,
-        first: Value,
-        vectors: int,
-    ) -> None:
+    def _chunk(self, k: Emitter, h: _Head, first: Value, vectors: int) -> None:
         """Scores, softmax and result for some vectors of queries from `first` on."""
-        keys, offset = k.word("keys"), first * FLOAT
+        offset = first * FLOAT
         top = [k.variable(k.splat(float("-inf"))) for _ in range(vectors)]
 
         def finish_scores(j: Value, i: int, sums: list[Value]) -> None:
             row = j + i
-            added = k.broadcast(bias + row * FLOAT)
+            added = k.broadcast(h.bias + row * FLOAT)
             lanes = [k.fma(s, k.splat(self.scale), added) for s in sums]
-            lanes = self._masked(k, lanes, row, first)
-            k.store_row(lanes, scores.row(row))
+            lanes = self._masked(k, h, lanes, row, first)
+            k.store_row(lanes, h.scores.row(row))
             for maximum, lane in zip(top, lanes, strict=True):
                 maximum.set(lane.maximum(maximum.get()))
 
-        with k.loop(keys, step=ROWS) as j:
+        with k.loop(h.keys, step=ROWS) as j:
             _register_tile(
                 k, self.key_width, ROWS, vectors,
-                lambda f, i: key.row(f) + (j + i) * FLOAT,
-                lambda f: q.row(f) + offset,
+                lambda f, i: h.k.row(f) + (j + i) * FLOAT,
+                lambda f: h.q.row(f) + offset,
                 lambda i, sums: finish_scores(j, i, sums),
             )  # fmt: skip
 
@@ -172,24 +181,24 @@ class Attention(Kernel):
         # not NaN.
         shift = [(m.get() > float("-inf")).select(m.get(), k.splat(0.0)) for m in top]
         totals = [k.variable(k.splat(0.0)) for _ in range(vectors)]
-        with k.loop(keys) as j:
+        with k.loop(h.keys) as j:
             powers = []
-            lanes = k.load_row(scores.row(j), vectors)
+            lanes = k.load_row(h.scores.row(j), vectors)
             for lane, high, total in zip(lanes, shift, totals, strict=True):
                 powers.append(exp_bounded(k, lane - high))
                 total.set(total.get() + powers[-1])
-            k.store_row(powers, scores.row(j))
+            k.store_row(powers, h.scores.row(j))
         inverse = [(t.get() > 0.0).select(k.splat(1.0) / t.get(), k.splat(0.0)) for t in totals]
 
         def finish_result(f: Value, i: int, sums: list[Value]) -> None:
             scaled = [s * inv for s, inv in zip(sums, inverse, strict=True)]
-            k.store_row(scaled, result.row(f + i) + offset)
+            k.store_row(scaled, h.result.row(f + i) + offset)
 
         def mix(f: Value, rows: int) -> None:
             _register_tile(
-                k, keys, rows, vectors,
-                lambda j, i: value.row(f + i) + j * FLOAT,
-                lambda j: scores.row(j),
+                k, h.keys, rows, vectors,
+                lambda j, i: h.v.row(f + i) + j * FLOAT,
+                lambda j: h.scores.row(j),
                 lambda i, sums: finish_result(f, i, sums),
             )  # fmt: skip
 
@@ -199,17 +208,18 @@ class Attention(Kernel):
         if even < self.value_width:
             mix(k.integer(even), self.value_width - even)
 
-    def _masked(self, k: Emitter, lanes: list[Value], row: Value, first: Value) -> list[Value]:
+    def _masked(
+        self, k: Emitter, h: _Head, lanes: list[Value], row: Value, first: Value
+    ) -> list[Value]:
         """The scores of one key with the part of the mask that depends on the query."""
         if self.mask == "full":
             # [batch, head, key, query], each key's queries padded to whole quanta.
-            queries = k.word("queries")
-            row_floats = (queries + (QUANTUM - 1)) // QUANTUM * QUANTUM
+            row_floats = (h.queries + (QUANTUM - 1)) // QUANTUM * QUANTUM
             heads = k.word("heads")
             start = (k.unit // heads) * k.word("mask.batch") + (k.unit % heads) * k.word(
                 "mask.head"
             )
-            inside = row.minimum(k.word("keys") - 1)
+            inside = row.minimum(h.keys - 1)
             at = k.address("mask") + (start + inside * row_floats + first) * FLOAT
             lanes = [
                 lane + k.load(at + v * k.lanes * FLOAT, aligned=False)
@@ -224,6 +234,13 @@ class Attention(Kernel):
             hidden = k.splat(float("-inf"))
             lanes = [(n < key).select(hidden, lane) for n, lane in zip(numbers, lanes, strict=True)]
         return lanes
+
+
+def _span(k: Emitter, starts: str, sequence: Value) -> tuple[Value, Value]:
+    """The first token of a sequence and the number of its tokens."""
+    at = k.address(starts) + sequence * 8
+    first = k.load_int(at, 64)
+    return first, k.load_int(at + 8, 64) - first
 
 
 def _pitch(tokens: Value) -> Value:

@@ -64,12 +64,14 @@ class Embed(Kernel):
 
 @dataclass(frozen=True)
 class Unpack(Kernel):
-    """One tile, written as a plain `[tokens, features]` array for NumPy to read."""
+    """One tile, written as rows of a plain `[…, features]` array for NumPy to read."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The activation, its features and tokens, and the address of the array."""
-        return (*tile_words("x"), "features", "tokens", "out")
+        """The activation, its features and tokens, the address of the array, and the row of each
+        token in it (int64).
+        """
+        return (*tile_words("x"), "features", "tokens", "out", "rows")
 
     def emit(self, k: Emitter) -> None:
         """Vectors of features are gathered lane by lane, so that the array is written in whole
@@ -81,7 +83,8 @@ class Unpack(Kernel):
         whole = features // k.lanes
 
         def write(f: Value, lane: Value, count: int) -> None:
-            out = k.address("out") + ((first + lane) * features + f) * FLOAT
+            row = k.load_int(k.address("rows") + (first + lane) * 8, 64)
+            out = k.address("out") + (row * features + f) * FLOAT
             values = [k.load_float(x.row(f + i) + lane * FLOAT) for i in range(count)]
             if count == 1:
                 k.store_float(values[0], out)

@@ -27,7 +27,10 @@ def make_plan(graph: Graph, options: Options) -> Program:
         planner.plain(name)
     choices.save()
     steps = schedule(planner.steps, (*graph.inputs, *planner.numpy_constants))
-    return Program(graph, steps, planner.buffers, planner.numpy_constants, tuple(planner.keep))
+    return Program(
+        graph, steps, planner.buffers, planner.numpy_constants, planner.packing,
+        tuple(planner.keep),
+    )  # fmt: skip
 
 
 def _not_native(planner: Planner, node: Node) -> str | None:

@@ -87,7 +87,7 @@ def explain(
 ) -> Explanation:
     """The explanation of a program."""
     native = program.native_steps
-    sizes = _usual_sizes(program)
+    sizes = program.without_padding(_usual_sizes(program))
     flops = program.flops(sizes) or 1
     size = sum(step.work.bytes for step in native) or 1
 

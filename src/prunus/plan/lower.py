@@ -119,8 +119,13 @@ def lower_attention(p: Planner, node: Node) -> str | None:
         form, mask_arguments = _mask_arguments(p, mask, lead, heads, queries, keys)
     operands = {"q": p.tiles(q), "k": p.tiles(k), "v": p.tiles(v)}
     y = p.define(node)
-    sizes = {"heads": heads, "queries": queries, "keys": keys}
-    tokens = {"query_tokens": y.tokens, "key_tokens": operands["k"].tokens}
+    sizes: dict[str, BoundArgument] = {
+        "heads": heads,
+        "query_tokens": y.tokens,
+        "key_tokens": operands["k"].tokens,
+        "query_starts": p.sequence_starts(lead, queries),
+        "key_starts": p.sequence_starts(k_type.shape[:-2], keys),
+    }
 
     def scratch(at: Sizes) -> int:
         return scratch_bytes(
@@ -142,7 +147,7 @@ def lower_attention(p: Planner, node: Node) -> str | None:
         label="attention",
         tokens=None,
         units=product((*lead, heads)),
-        arguments={**operands, "y": y, **sizes, **tokens, **mask_arguments},
+        arguments={**operands, "y": y, **sizes, **mask_arguments},
         scratch=scratch,
         work=Work(flops, flops, scores),
         reason=f"{heads} heads of {key_width}, mask: {form}",
@@ -182,7 +187,7 @@ def _mask_arguments(
         return padded
 
     if not per_head and not per_query:
-        return "key", {"mask": p.feed(("key mask", mask), (mask,), key_mask)}
+        return "key", {"mask": p.feed(("key mask", mask), (mask,), key_mask), "mask.batch": keys}
 
     def head_stride(sizes: Sizes) -> int:
         return p.size(keys, sizes) * _quanta(p.size(queries, sizes))
@@ -207,7 +212,7 @@ def lower_embedding(p: Planner, node: Node) -> str | None:
     if any(p.types[i].dtype not in ("i64", "i32") for i in ids if i is not None):
         return "ids are not 32- or 64-bit integers"
     y = p.define(node)
-    arguments: dict[str, BoundArgument] = {}
+    arguments: dict[str, BoundArgument] = {"tokens": p.token_count(node.type)}
     for i, (table, index) in enumerate(zip(tables, ids, strict=True)):
         assert table is not None and index is not None, "verified"
         p.plain(index)
@@ -219,7 +224,7 @@ def lower_embedding(p: Planner, node: Node) -> str | None:
         label="embedding",
         tokens=y.tokens,
         units=1,
-        arguments={"y": y, "features": y.features, "tokens": y.tokens, **arguments},
+        arguments={"y": y, "features": y.features, **arguments},
     )
     return None
 
@@ -234,9 +239,9 @@ def _ids(p: Planner, type: TensorType, name: str, rows: int) -> Feed:
                 f"{rows - 1}; is this the tokenizer of the model?"
             )
         shape = TensorType("i64", type.shape[:-1]).sizes(sizes)
-        return np.ascontiguousarray(np.broadcast_to(ids, shape), dtype=np.int64)
+        return np.ascontiguousarray(np.broadcast_to(ids, shape), dtype=np.int64).reshape(-1)
 
-    return p.feed(("ids", name, rows, type.shape), (name,), checked)
+    return p.token_feed(("ids", name, rows, type.shape), type, (name,), checked)
 
 
 @lowering("select", "slice")
@@ -261,7 +266,7 @@ def lower_selection(p: Planner, node: Node) -> str | None:
     def positions(sizes: Sizes) -> np.ndarray:
         shape = tuple(p.size(dim, sizes) for dim in lead)
         tokens = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-        return np.ascontiguousarray(p.meaning(node.op, index, sizes)(tokens))
+        return np.ascontiguousarray(p.meaning(node.op, index, sizes)(tokens)).reshape(-1)
 
     y = p.define(node)
     p.emit(
@@ -271,8 +276,8 @@ def lower_selection(p: Planner, node: Node) -> str | None:
         tokens=y.tokens,
         units=1,
         arguments={
-            "x": place, "y": y, "features": y.features, "tokens": y.tokens,
-            "positions": Derived(positions), "x_tokens": place.tokens,
+            "x": place, "y": y, "features": y.features, "tokens": p.token_count(node.type),
+            "positions": p.tokens_at(p.types[x], positions), "x_tokens": place.tokens,
         },
     )  # fmt: skip
     return None

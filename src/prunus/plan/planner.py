@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from prunus.ir import OPS, Attrs, Expr, Graph, Node, TensorType, evaluate, product
+from prunus.ir import OPS, Attrs, Expr, Graph, Node, TensorType, evaluate, product, symbol
 from prunus.ir.ops import evaluate_attr
 from prunus.kernels.spec import Kernel
 from prunus.kernels.tokens import Embed, Unpack
 from prunus.plan.options import Options
+from prunus.plan.packing import find_packing
 from prunus.plan.race import Choices
+from prunus.runtime.packing import TOKENS, Packing, PackingRule
 from prunus.runtime.program import (
     BoundArgument,
     Buffer,
@@ -22,6 +24,7 @@ from prunus.runtime.program import (
     Fresh,
     NativeStep,
     NumpyStep,
+    OfPacking,
     Sizes,
     Step,
     Tiles,
@@ -39,6 +42,7 @@ class Planner:
     def __init__(self, graph: Graph, options: Options, choices: Choices) -> None:
         self.graph, self.options, self.choices = graph, options, choices
         self.types = graph.types()
+        self.packing = find_packing(graph)
         self.places: dict[str, Tiles] = {}
         self.steps: list[Step] = []
         self.buffers: dict[str, Buffer] = {}
@@ -84,6 +88,64 @@ class Planner:
     ) -> Feed:
         """An array made at each call; the same key gives the same feed, made once."""
         return self._feeds.setdefault(key, Feed(values, prepare))
+
+    def token_feed(
+        self,
+        key: object,
+        type: TensorType,
+        values: tuple[str, ...],
+        prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray],
+    ) -> Feed:
+        """The same for an array with a row for each token of a value of this type."""
+        by_token = self._is_packed(product(type.shape[:-1]))
+        return self._feeds.setdefault(key, Feed(values, prepare, by_token))
+
+    def tokens(self, type: TensorType) -> int | Expr:
+        """The tokens of a value in tiles: all its axes but the last, or those that are computed
+        where padding is left out.
+        """
+        tokens = product(type.shape[:-1])
+        return symbol(TOKENS) if self._is_packed(tokens) else tokens
+
+    def _is_packed(self, tokens: int | Expr) -> bool:
+        rule = self.packing
+        return isinstance(rule, PackingRule) and tokens == product((rule.batch, rule.length))
+
+    def token_count(self, type: TensorType) -> BoundArgument:
+        """The exact number of tokens of a value: `tokens` may be rounded up to whole quanta."""
+        tokens = product(type.shape[:-1])
+        return self._of_packing(tokens, lambda packing: packing.count, tokens)
+
+    def token_rows(self, type: TensorType) -> BoundArgument:
+        """For each token of a value its row among all tokens of the batch: int64."""
+        tokens = product(type.shape[:-1])
+        everyone = Derived(lambda sizes: np.arange(evaluate(tokens, sizes), dtype=np.int64))
+        return self._of_packing(tokens, lambda packing: packing.rows, everyone)
+
+    def sequence_starts(self, lead: Sequence[int | Expr], length: int | Expr) -> BoundArgument:
+        """The first token of each of the sequences [lead] of so many tokens, and the end: int64."""
+        count = product(lead)
+
+        def regular(sizes: Sizes) -> np.ndarray:
+            return np.arange(evaluate(count, sizes) + 1) * evaluate(length, sizes)
+
+        tokens = product((count, length))
+        return self._of_packing(tokens, lambda packing: packing.starts, Derived(regular))
+
+    def tokens_at(self, type: TensorType, places: Callable[[Sizes], np.ndarray]) -> BoundArgument:
+        """Which tokens of a value lie at these places of the batch: int64."""
+        tokens = product(type.shape[:-1])
+        if not self._is_packed(tokens):
+            return Derived(places)
+        return OfPacking(lambda packing, sizes: packing.find(places(sizes)))
+
+    def _of_packing(
+        self, tokens: int | Expr, compute: Callable[[Packing], int | np.ndarray],
+        otherwise: BoundArgument,
+    ) -> BoundArgument:  # fmt: skip
+        if not self._is_packed(tokens):
+            return otherwise
+        return OfPacking(lambda packing, sizes: compute(packing))
 
     def features(self, name: str) -> int:
         """The last dimension of a value that lies, or will lie, in tiles."""
@@ -137,27 +199,24 @@ class Planner:
         self.steps.append(NumpyStep(node, reason))
 
     def _new_buffer(self, name: str, type: TensorType) -> Tiles:
-        features = self.features(name)
-        tokens = product(type.shape[:-1])
+        features, tokens = self.features(name), self.tokens(type)
         self.buffers[name] = Buffer(name, features, tokens)
         self.places[name] = Tiles(name, tokens, features, 0, features)
         return self.places[name]
 
     def _pack(self, name: str) -> None:
-        place = self._new_buffer(name, self.types[name])
+        type = self.types[name]
+        place = self._new_buffer(name, type)
 
         def array(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
             return np.ascontiguousarray(arrays[0], dtype=np.float32)
 
-        def numbers(sizes: Sizes) -> np.ndarray:
-            return np.arange(evaluate(place.tokens, sizes), dtype=np.int64)
-
         arguments: dict[str, BoundArgument] = {
             "y": place,
             "features": place.features,
-            "tokens": place.tokens,
+            "tokens": self.token_count(type),
             "table0": self.feed(("plain", name), (name,), array),
-            "ids0": Derived(numbers),
+            "ids0": self.token_rows(type),
         }
         self.steps.append(
             NativeStep(
@@ -167,12 +226,13 @@ class Planner:
         )  # fmt: skip
 
     def _unpack(self, name: str) -> None:
-        place = self.places[name]
+        place, type = self.places[name], self.types[name]
         arguments: dict[str, BoundArgument] = {
             "x": place,
             "features": place.features,
-            "tokens": place.tokens,
+            "tokens": self.token_count(type),
             "out": Fresh(name),
+            "rows": self.token_rows(type),
         }
         self.steps.append(
             NativeStep(

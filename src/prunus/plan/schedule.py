@@ -10,7 +10,7 @@ from prunus.runtime.program import NativeStep, NumpyStep, Step
 
 
 def schedule(steps: Sequence[Step], available: Iterable[str]) -> tuple[Step, ...]:
-    """`steps` reordered; among themselves the native ones keep their order, and so do the others.
+    """`steps` reordered; the native ones keep their order among themselves.
 
     `available` names the plain values that are there from the start.
     """
@@ -20,9 +20,14 @@ def schedule(steps: Sequence[Step], available: Iterable[str]) -> tuple[Step, ...
     ordered: list[Step] = []
     while native or numpy:
         before = len(ordered)
-        while numpy and _operands(numpy[0]) <= ready:
-            ready.add(numpy[0].node.name)
-            ordered.append(numpy.pop(0))
+        waiting = []
+        for step in numpy:  # in one sweep: they come in an order in which they can run
+            if _operands(step) <= ready:
+                ready.add(step.node.name)
+                ordered.append(step)
+            else:
+                waiting.append(step)
+        numpy = waiting
         while native and native[0].reads_plain() <= ready:
             ready |= native[0].makes_plain()
             ordered.append(native.pop(0))

@@ -58,11 +58,58 @@ def place(
     return offsets, max((offsets[n] + sizes[n] for n in offsets), default=0)
 
 
-def plan_arena(program: Program, tokens: Mapping[str, int]) -> tuple[dict[str, int], int]:
-    """`place` for a program's buffers, given each buffer's tokens."""
-    spans = lifetimes(program.steps)
-    sizes = {name: buffer_bytes(program.buffers[name], tokens[name]) for name in spans}
-    return place(sizes, spans)
+class Placement:
+    """Where the buffers of a program lie in the arena, for calls of up to so many tokens.
+
+    A smaller call uses the same places, so that its sizes need no planning of their own.
+    """
+
+    def __init__(self, program: Program, tokens: Mapping[str, int]) -> None:
+        self.tokens = dict(tokens)
+        spans = lifetimes(program.steps)
+        self._sizes = {name: buffer_bytes(program.buffers[name], tokens[name]) for name in spans}
+        self.offsets, self.nbytes = place(self._sizes, spans)
+        self._barriers: dict[tuple[str, ...], list[bool]] = {}
+
+    def fits(self, tokens: Mapping[str, int]) -> bool:
+        """Whether a call with so many tokens in each buffer has room."""
+        return all(count <= self.tokens[name] for name, count in tokens.items())
+
+    def span(self, buffer: str) -> tuple[int, int]:
+        """The first byte of a buffer, and the one behind it."""
+        begin = self.offsets[buffer]
+        return begin, begin + self._sizes[buffer]
+
+    def barriers(self, steps: Sequence[NativeStep]) -> list[bool]:
+        """Whether a step must wait: it reads or overwrites memory that was written since the last
+        barrier, or writes memory that was read since then.
+        """
+        key = tuple(step.name for step in steps)
+        if key not in self._barriers:
+            self._barriers[key] = self._find_barriers(steps)
+        return self._barriers[key]
+
+    def _find_barriers(self, steps: Sequence[NativeStep]) -> list[bool]:
+        needed, read, written = [], set[str](), set[str]()
+        for step in steps:
+            touches = step.buffers()
+            wait = self._overlap(touches, written) or self._overlap(step.writes, read)
+            if wait:
+                read, written = set(), set()
+            needed.append(wait)
+            read |= touches - step.writes
+            written |= step.writes
+        return needed
+
+    def _overlap(self, some: frozenset[str], others: set[str]) -> bool:
+        """Whether buffers share memory; two that are never alive together may lie in the same
+        place.
+        """
+        return any(self._shares(a, b) for a in some for b in others)
+
+    def _shares(self, a: str, b: str) -> bool:
+        (a_low, a_high), (b_low, b_high) = self.span(a), self.span(b)
+        return a_low < b_high and b_low < a_high
 
 
 class Arena:

@@ -6,55 +6,36 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TypeVar
 
 import numpy as np
 
-from prunus.ir import Expr, bind_node, evaluate
-from prunus.ir.types import DTYPES
-from prunus.kernels.layout import TILE, last_width, tiles
-from prunus.kernels.spec import Argument, Kernel, TileArgument
+from prunus.ir import bind_node, bind_sizes, evaluate
+from prunus.kernels.layout import padded
 from prunus.kernels.target import Target
-from prunus.runtime import walker
-from prunus.runtime.arena import Arena, aligned_words, buffer_bytes, plan_arena
-from prunus.runtime.pool import pool
-from prunus.runtime.program import (
-    Derived,
-    Feed,
-    Fresh,
-    NativeStep,
-    NumpyStep,
-    Program,
-    Sizes,
-    Step,
-    Tiles,
+from prunus.runtime.arena import LINE, Arena, Placement
+from prunus.runtime.packing import (
+    MAX_TOKENS,
+    TOKENS,
+    Packing,
+    PackingRule,
+    lengths_of,
+    packed,
+    whole,
 )
+from prunus.runtime.pool import pool
+from prunus.runtime.program import NativeStep, NumpyStep, Program, Sizes, Step
+from prunus.runtime.segment import Segment, Template
+from prunus.runtime.trace import Recorder
 
-BOUND_SIZES = 32
+BOUND_SIZES = 64
 """Bindings that are kept: each is a few tens of kilobytes."""
 
 Values = dict[str, np.ndarray]
-
-
-@dataclass(slots=True)
-class Segment:
-    """Native steps that run in one wake-up of the workers.
-
-    Attributes:
-        header: The program's words, whose address the pool gets.
-        claims: The units still to claim; `fresh_claims` is how they start.
-        words: The arguments of all steps.
-        feeds: Where in `words` the address of an array goes that each call makes.
-        fresh: The same for results, with their names, shapes and dtypes.
-    """
-
-    header: np.ndarray
-    records: np.ndarray
-    claims: np.ndarray
-    fresh_claims: np.ndarray
-    words: np.ndarray
-    feeds: list[tuple[int, Feed]] = field(default_factory=list)
-    fresh: list[tuple[int, str, tuple[int, ...], np.dtype]] = field(default_factory=list)
+Key = tuple[tuple[str, int], ...]
+Bound = TypeVar("Bound")
 
 
 @dataclass(slots=True)
@@ -65,15 +46,12 @@ class NumpyCall:
     inputs: tuple[str | None, ...]
     call: Callable[[Sequence[np.ndarray | None]], np.ndarray]
 
-
-@dataclass(slots=True)
-class Binding:
-    """A program bound to sizes and to the arena's present address."""
-
-    sizes: dict[str, int]
-    parts: list[Segment | NumpyCall]
-    keep: list[object]
-    generation: int
+    def run(self, values: Values, recorder: Recorder | None) -> None:
+        """Compute its value from those that are there."""
+        begin = recorder.now() if recorder else 0
+        values[self.name] = self.call([None if n is None else values[n] for n in self.inputs])
+        if recorder:
+            recorder.numpy(self.name, begin)
 
 
 class Executable:
@@ -85,59 +63,146 @@ class Executable:
         self.threads = threads
         self.arena = Arena()
         self._scratch = Arena()
-        self._bindings: OrderedDict[tuple[tuple[str, int], ...], Binding] = OrderedDict()
+        self._placement = Placement(program, dict.fromkeys(program.buffers, 0))
+        self._stride = 0
+        self._prologue, steps = _split(program.steps)
+        types = program.graph.types()
+        self._parts = [
+            part if isinstance(part, NumpyStep) else Template(part, types, target, threads)
+            for part in _group(steps)
+        ]
+        self._prologues: OrderedDict[Key, list[NumpyCall]] = OrderedDict()
+        self._bindings: OrderedDict[Key, list[Segment | NumpyCall]] = OrderedDict()
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._borrowed = _borrowed(program)
 
-    def run(self, inputs: Values, sizes: dict[str, int]) -> list[np.ndarray]:
+    def run(
+        self, inputs: Values, sizes: dict[str, int], recorder: Recorder | None = None
+    ) -> list[np.ndarray]:
         """The outputs for inputs whose dtypes and shapes have been checked against the graph."""
         if self._process != os.getpid():
             # Forked: a lock that another thread held at that moment would never be released here.
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
-            binding = self._bind(sizes)
-            values: Values = {**self.program.constants, **inputs}
-            for part in binding.parts:
-                if isinstance(part, NumpyCall):
-                    operands = [None if n is None else values[n] for n in part.inputs]
-                    values[part.name] = part.call(operands)
-                else:
-                    self._walk(part, values, binding.sizes)
-            return [
-                values[name].copy() if name in self._borrowed else values[name]
-                for name in self.program.graph.outputs
-            ]
+            parts = [self._call(*each, recorder) for each in self._divide(inputs, sizes)]
+        return (
+            parts[0] if len(parts) == 1 else [np.concatenate(o) for o in zip(*parts, strict=True)]
+        )
 
-    def _walk(self, segment: Segment, values: Values, sizes: Sizes) -> None:
-        made: dict[int, np.ndarray] = {}  # twelve layers read one mask
-        for position, feed in segment.feeds:
-            if id(feed) not in made:
-                made[id(feed)] = feed.prepare([values[name] for name in feed.values], sizes)
-            segment.words[position] = made[id(feed)].ctypes.data
-        for position, name, shape, dtype in segment.fresh:
-            values[name] = np.empty(shape, dtype)
-            segment.words[position] = values[name].ctypes.data
-        segment.claims[:] = segment.fresh_claims
-        pool(self.threads).run(segment.header.ctypes.data)
+    def _divide(self, inputs: Values, sizes: Sizes) -> Iterator[tuple[Values, Sizes]]:
+        """The call, in parts of whole sequences where it has too many tokens."""
+        rule = self.program.packing
+        batch, length = self._padded_sizes(sizes)
+        if not isinstance(rule, PackingRule) or not rule.splits or batch * length <= MAX_TOKENS:
+            yield inputs, sizes
+            return
+        step = max(1, MAX_TOKENS // length)
+        for first in range(0, batch, step):
+            part = {name: array[first : first + step] for name, array in inputs.items()}
+            yield part, bind_sizes(self.program.graph.inputs, part)
 
-    def _bind(self, sizes: dict[str, int]) -> Binding:
-        key = tuple(sorted(sizes.items()))
-        binding = self._bindings.get(key)
-        if binding is None or binding.generation != self._generation:
-            binding = self._bindings[key] = _Binder(self, sizes).bind()
-            while len(self._bindings) > BOUND_SIZES:
-                self._bindings.popitem(last=False)
-        self._bindings.move_to_end(key)
-        return binding
+    def _call(self, inputs: Values, sizes: Sizes, recorder: Recorder | None) -> list[np.ndarray]:
+        values: Values = {**self.program.constants, **inputs}
+        for call in _cached(self._prologues, _key(sizes), lambda: self._bind_prologue(sizes)):
+            call.run(values, recorder)
+        packing = self._packing(values, sizes)
+        for part in self._bind(sizes, packing):
+            if isinstance(part, NumpyCall):
+                part.run(values, recorder)
+            else:
+                self._walk(part, values, sizes, packing, recorder)
+        return [
+            values[name].copy() if name in self._borrowed else values[name]
+            for name in self.program.graph.outputs
+        ]
 
-    @property
-    def _generation(self) -> int:
-        return self.arena.generation + self._scratch.generation
+    def _packing(self, values: Values, sizes: Sizes) -> Packing:
+        """Which tokens this call computes: all, unless the mask says how long each sequence is."""
+        rule, (batch, length) = self.program.packing, self._padded_sizes(sizes)
+        if isinstance(rule, PackingRule) and rule.mask is not None:
+            lengths = lengths_of(values[rule.mask], batch, length)
+            if lengths is not None and lengths.sum() < batch * length:
+                return packed(lengths, length)
+        return whole(batch, length)
 
-    def reserve_scratch(self, size: int) -> int:
-        """The address of scratch for all workers."""
-        return self._scratch.reserve(size)
+    def _padded_sizes(self, sizes: Sizes) -> tuple[int, int]:
+        """Sequences, and tokens of each with its padding; 0 where the program has no such form."""
+        rule = self.program.packing
+        if not isinstance(rule, PackingRule):
+            return 0, 0
+        return evaluate(rule.batch, sizes), evaluate(rule.length, sizes)
+
+    def _walk(
+        self, segment: Segment, values: Values, sizes: Sizes, packing: Packing,
+        recorder: Recorder | None,
+    ) -> None:  # fmt: skip
+        fed = segment.feed(values, sizes, packing)
+        header, steps = segment.header, segment.template.names
+        if recorder:
+            recorder.attach(header, workers=self.threads, steps=len(steps), units=segment.units)
+        pool(self.threads).run(header.ctypes.data)
+        if recorder:
+            recorder.detach(header, steps)
+        del fed  # not before: the workers read it
+
+    def _bind_prologue(self, sizes: Sizes) -> list[NumpyCall]:
+        return [_numpy_call(step, sizes) for step in self._prologue]
+
+    def _bind(self, sizes: Sizes, packing: Packing) -> list[Segment | NumpyCall]:
+        """The parts after the prologue, bound to sizes."""
+        # In whole quanta: fewer bindings, and only the way in and out needs the exact number.
+        sizes = {**sizes, TOKENS: padded(packing.count)}
+        key = _key(sizes)
+        if key not in self._bindings and not self._has_room(sizes):
+            self._bindings.clear()
+        return _cached(self._bindings, key, lambda: self._bind_parts(sizes))
+
+    def _has_room(self, sizes: Sizes) -> bool:
+        """Whether the arena and the scratch are large enough for a call; else they grow."""
+        buffers = self.program.buffers.items()
+        tokens = {name: evaluate(buffer.tokens, sizes) for name, buffer in buffers}
+        scratch = max((step.scratch(sizes) for step in self.program.native_steps), default=0)
+        if self._placement.fits(tokens) and scratch <= self._stride:
+            return True
+        most = {name: max(count, self._placement.tokens[name]) for name, count in tokens.items()}
+        self._placement = Placement(self.program, most)
+        self._stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
+        return False
+
+    def _bind_parts(self, sizes: Sizes) -> list[Segment | NumpyCall]:
+        base = self.arena.reserve(self._placement.nbytes)
+        scratch = self._scratch.reserve(self._stride * self.threads)
+        return [
+            _numpy_call(part, sizes)
+            if isinstance(part, NumpyStep)
+            else part.bind(sizes, self._placement, base, scratch, self._stride)
+            for part in self._parts
+        ]
+
+
+def _key(sizes: Sizes) -> Key:
+    return tuple(sorted(sizes.items()))
+
+
+def _cached(entries: OrderedDict[Key, Bound], key: Key, make: Callable[[], Bound]) -> Bound:
+    """The entry of this key, made if there is none; the least recently used goes."""
+    if key not in entries:
+        entries[key] = make()
+        while len(entries) > BOUND_SIZES:
+            entries.popitem(last=False)
+    entries.move_to_end(key)
+    return entries[key]
+
+
+def _numpy_call(step: NumpyStep, sizes: Sizes) -> NumpyCall:
+    return NumpyCall(step.node.name, step.node.inputs, bind_node(step.node, sizes))
+
+
+def _split(steps: Sequence[Step]) -> tuple[list[NumpyStep], Sequence[Step]]:
+    """The steps on NumPy before the first native one, and the rest."""
+    before = list(takewhile(lambda step: isinstance(step, NumpyStep), steps))
+    return [step for step in before if isinstance(step, NumpyStep)], steps[len(before) :]
 
 
 def _borrowed(program: Program) -> frozenset[str]:
@@ -151,7 +216,7 @@ def _borrowed(program: Program) -> frozenset[str]:
     return frozenset(borrowed)
 
 
-def _parts(steps: Sequence[Step]) -> Iterator[list[NativeStep] | NumpyStep]:
+def _group(steps: Sequence[Step]) -> Iterator[list[NativeStep] | NumpyStep]:
     """The native steps between two on NumPy together, unless one of them is fed with what another
     writes: feeds are made before a segment starts.
     """
@@ -168,135 +233,3 @@ def _parts(steps: Sequence[Step]) -> Iterator[list[NativeStep] | NumpyStep]:
             made |= step.makes_plain()
     if group:
         yield group
-
-
-class _Binder:
-    """Turns the symbolic steps of a program into words for given sizes."""
-
-    def __init__(self, executable: Executable, sizes: dict[str, int]) -> None:
-        self.executable, self.sizes = executable, sizes
-        self.program = executable.program
-        self.types = self.program.graph.types()
-        self.keep: list[object] = []
-
-    def bind(self) -> Binding:
-        tokens = {
-            name: evaluate(buffer.tokens, self.sizes)
-            for name, buffer in self.program.buffers.items()
-        }
-        offsets, size = plan_arena(self.program, tokens)
-        base = self.executable.arena.reserve(size)
-        self.addresses = {name: base + offset for name, offset in offsets.items()}
-        self.spans = {
-            name: (at, at + buffer_bytes(self.program.buffers[name], tokens[name]))
-            for name, at in offsets.items()
-        }
-        native = self.program.native_steps
-        stride = max((-(-step.scratch(self.sizes) // 64) * 64 for step in native), default=0) + 64
-        scratch = self.executable.reserve_scratch(stride * self.executable.threads)
-        parts = [
-            NumpyCall(part.node.name, part.node.inputs, bind_node(part.node, self.sizes))
-            if isinstance(part, NumpyStep)
-            else self._segment(part, scratch, stride)
-            for part in _parts(self.program.steps)
-        ]
-        generation = self.executable._generation
-        return Binding(dict(self.sizes), parts, self.keep, generation)
-
-    def _segment(self, steps: list[NativeStep], scratch: int, stride: int) -> Segment:
-        workers = self.executable.threads
-        records = np.zeros((len(steps), walker.STEP_WORDS), np.int64)
-        claims = np.zeros((len(steps), workers, walker.CLAIM_BYTES // 8), np.int64)
-        starts: list[int] = []
-        flat: list[int] = []
-        segment = Segment(aligned_words(walker.PROGRAM_WORDS), records, claims, claims, claims)
-        barriers = self._barriers(steps)
-        for i, step in enumerate(steps):
-            starts.append(len(flat))
-            kernel, tail_kernel, units, tail = self._kernels(step)
-            flat += self._words(step, kernel, len(flat), segment)
-            records[i, 1:5] = (
-                kernel.address(self.executable.target),
-                tail_kernel.address(self.executable.target),
-                tail,
-                barriers[i],
-            )
-            bounds = np.linspace(0, units, workers + 1).astype(np.int64)
-            claims[i, :, 0], claims[i, :, 1] = bounds[:-1], bounds[1:]
-        segment.words = np.array(flat, np.int64)
-        records[:, walker.STEP_ARGUMENTS] = segment.words.ctypes.data + np.array(starts) * 8
-        segment.fresh_claims = claims
-        segment.claims = aligned_words(claims.size).reshape(claims.shape)
-        segment.header[:5] = (
-            len(steps), records.ctypes.data, segment.claims.ctypes.data, scratch, stride,
-        )  # fmt: skip
-        return segment
-
-    def _kernels(self, step: NativeStep) -> tuple[Kernel, Kernel, int, int]:
-        """The kernels of full tiles and of the last one, the number of units, and the first unit of
-        the last tile.
-        """
-        units = evaluate(step.units, self.sizes)
-        if step.tokens is None:
-            return step.kernel(TILE), step.kernel(TILE), units, units
-        tokens = evaluate(step.tokens, self.sizes)
-        count, width = tiles(tokens), last_width(tokens)
-        full = step.kernel(TILE if count > 1 or width == TILE else width)
-        return full, step.kernel(width), count * units, (count - 1) * units
-
-    def _words(
-        self, step: NativeStep, kernel: Kernel, position: int, segment: Segment
-    ) -> list[int]:
-        arguments: dict[str, Argument] = {}
-        for name, argument in step.arguments.items():
-            at = position + kernel.parameters.index(name)
-            match argument:
-                case Feed():
-                    segment.feeds.append((at, argument))
-                    arguments[name] = 0
-                case Fresh(value=value):
-                    type = self.types[value]
-                    segment.fresh.append((at, value, type.sizes(self.sizes), DTYPES[type.dtype]))
-                    arguments[name] = 0
-                case Derived(compute=compute):
-                    computed = compute(self.sizes)
-                    arguments[name] = self._address(computed)
-                case Tiles():
-                    address = self.addresses[argument.buffer]
-                    arguments[name] = TileArgument(address, argument.rows, argument.first)
-                case Expr():
-                    arguments[name] = evaluate(argument, self.sizes)
-                case _:
-                    arguments[name] = self._address(argument)
-        return kernel.words(arguments)
-
-    def _address(self, argument: int | np.ndarray) -> int:
-        if isinstance(argument, np.ndarray):
-            self.keep.append(argument)
-            return argument.ctypes.data
-        return int(argument)
-
-    def _barriers(self, steps: list[NativeStep]) -> list[bool]:
-        """Whether a step must wait: it reads or overwrites memory that was written since the last
-        barrier, or writes memory that was read since then.
-        """
-        needed, read, written = [], set[str](), set[str]()
-        for step in steps:
-            touches = step.buffers()
-            wait = self._overlap(touches, written) or self._overlap(step.writes, read)
-            if wait:
-                read, written = set(), set()
-            needed.append(wait)
-            read |= touches - step.writes
-            written |= step.writes
-        return needed
-
-    def _overlap(self, some: frozenset[str], others: set[str]) -> bool:
-        """Whether buffers share memory; two that are never alive together may lie in the same
-        place.
-        """
-        return any(self._shares(a, b) for a in some for b in others)
-
-    def _shares(self, a: str, b: str) -> bool:
-        (a_low, a_high), (b_low, b_high) = self.spans[a], self.spans[b]
-        return a_low < b_high and b_low < a_high

@@ -28,6 +28,9 @@ class Pool:
 
     Calls from several threads take turns. Foreign functions are called without the interpreter's
     lock.
+
+    Raises:
+        PrunusError: the system does not start so many threads.
     """
 
     def __init__(self, threads: int) -> None:
@@ -36,24 +39,38 @@ class Pool:
         self._closed = False
         self._memory = aligned_words(walker.POOL_BYTES // 8)
         self._address = self._memory.ctypes.data
-        self._run = _RUN(_function("run"))
+        self._run = _RUN(function_address("run"))
         self._memory[walker.WORKERS // 8] = threads
         self._memory[walker.SPINS // 8] = self._measure_spins()
-        work = _WORK(_function("work"))
-        self._threads = [
-            threading.Thread(
-                target=work, args=(self._address, worker), name=f"prunus-{worker}", daemon=True
+        self._work = _WORK(function_address("work"))
+        self._threads: list[threading.Thread] = []
+        self._start()
+
+    def _start(self) -> None:
+        """Start the workers: all of them, or none."""
+        for worker in range(1, self.threads):
+            # Through a method, since the pool's memory must live as long as any worker.
+            thread = threading.Thread(
+                target=self._serve, args=(worker,), name=f"prunus-{worker}", daemon=True
             )
-            for worker in range(1, threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self.close()
+                raise PrunusError(
+                    f"{self.threads} threads were asked for, but the system starts no more of "
+                    f"them ({error}); pass threads=1, or raise the limit on processes"
+                ) from error
+            self._threads.append(thread)
+
+    def _serve(self, worker: int) -> None:
+        self._work(self._address, worker)
 
     def _measure_spins(self) -> int:
         """The number of spins that take `SPIN_SECONDS` (a pause takes 5 to 140 cycles, by
         processor).
         """
-        spin, count = _WORK(_function("spin")), 1000
+        spin, count = _WORK(function_address("spin")), 1000
         seconds = []
         for _ in range(5):
             begin = time.perf_counter()
@@ -79,14 +96,14 @@ class Pool:
             if not self._threads:
                 return
             self._memory[walker.STOP // 8] = 1
-            _WAKE(_function("wake"))(self._address)
+            _WAKE(function_address("wake"))(self._address)
             for thread in self._threads:
                 thread.join()
             self._threads = []
 
 
-def _function(symbol: str) -> int:
-    """The address of a function of the walker."""
+def function_address(symbol: str) -> int:
+    """The address of one of `walker.SYMBOLS`."""
     target = parse_target("native")
     text = walker.walker_ir(target.triple)
     return linker(target).functions(text, walker.SYMBOLS, lambda: text)[symbol]

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from prunus.ir import Expr, Graph, Node
+from prunus.ir import Expr, Graph, Node, evaluate
 from prunus.kernels.spec import Kernel
+from prunus.runtime.packing import TOKENS, Packing, PackingRule
 
 Sizes = Mapping[str, int]
 
@@ -41,11 +42,13 @@ class Feed:
     """An argument that is an array which each call makes from plain values (ids, masks).
 
     `prepare` gets their arrays and the sizes and returns a C-contiguous array whose contents the
-    kernel may trust: it checks every index.
+    kernel may trust: it checks every index. With `by_token` the array has a row for each token of
+    the padded batch, of which the call picks those that it computes.
     """
 
     values: tuple[str, ...]
     prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray]
+    by_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,22 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
+class OfPacking:
+    """An argument that follows from which tokens of the batch are computed."""
+
+    compute: Callable[[Packing, Sizes], int | np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
 class Fresh:
-    """An argument that is a new array for a plain value, of that value's type in the graph."""
+    """An argument that is a new array for a plain value, of that value's type in the graph; where
+    it has a row for each token of a padded batch, those at padding are 0.
+    """
 
     value: str
 
 
-BoundArgument = int | Expr | Tiles | np.ndarray | Feed | Derived | Fresh
+BoundArgument = int | Expr | Tiles | np.ndarray | Feed | Derived | OfPacking | Fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,7 @@ class Program:
         steps: In the order in which they run.
         buffers: By name.
         constants: The constants that NumPy steps read, dense.
+        packing: How padding is left out, or why it is not.
         keep: Objects whose memory the steps point into.
     """
 
@@ -171,11 +184,22 @@ class Program:
     steps: tuple[Step, ...]
     buffers: Mapping[str, Buffer]
     constants: Mapping[str, np.ndarray]
+    packing: PackingRule | str
     keep: tuple[object, ...] = ()
 
     def flops(self, sizes: Sizes, *, dense: bool = False) -> int:
-        """Floating-point operations of a call; with `dense` also those that zeros save."""
+        """Floating-point operations of a call without padding; with `dense` also those that zeros
+        save.
+        """
+        sizes = self.without_padding(sizes)
         return sum(step.work.flops(sizes, dense=dense) for step in self.native_steps)
+
+    def without_padding(self, sizes: Sizes) -> Sizes:
+        """The sizes of a call with the number of its tokens, where none of them is padding."""
+        if not isinstance(self.packing, PackingRule):
+            return sizes
+        rule = self.packing
+        return {**sizes, TOKENS: evaluate(rule.batch, sizes) * evaluate(rule.length, sizes)}
 
     @property
     def native_steps(self) -> tuple[NativeStep, ...]:

@@ -40,17 +40,45 @@ def check_threads(threads: object) -> int:
     return threads
 
 
-def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """The whole processors that the cgroup allows, None where it sets no quota (or there is none).
+def cgroup_quota(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """The whole processors that this process's cgroup and those around it allow, None where none of
+    them sets a quota.
 
-    Reads version 2 (`cpu.max`) and version 1 (`cpu.cfs_quota_us`).
+    Reads version 2 (`cpu.max`) and version 1 (`cpu.cfs_quota_us`). `membership` says which cgroup
+    of each hierarchy the process is in; a container sees its own one as the root.
     """
+    quotas = [_quota(folder) for folder in _cgroups(root, membership)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _cgroups(root: Path, membership: Path) -> list[Path]:
+    """The folders of the process's cgroups, and those around them."""
     try:
-        quota, period = (root / "cpu.max").read_text().split()
+        lines = membership.read_text().splitlines()
+    except OSError:
+        lines = []
+    folders = [root, root / "cpu"]
+    for line in lines:  # such as "0::/system.slice/app.service" and "4:cpu,cpuacct:/docker/ab12"
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers or "cpu" in controllers.split(","):
+            folder = root / "cpu" if controllers else root
+            for part in Path(path.lstrip("/")).parts:
+                folder /= part
+                folders.append(folder)
+    return folders
+
+
+def _quota(folder: Path) -> int | None:
+    """The whole processors that one cgroup allows, at least 1; None where it sets no quota."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
     except (OSError, ValueError):
         try:
-            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu" / "cpu.cfs_period_us").read_text().strip()
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
         except OSError:
             return None
     if not quota.isdigit() or not period.isdigit() or int(period) == 0:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 
-SYMBOLS = ("run", "work", "spin", "wake")
+SYMBOLS = ("run", "work", "spin", "wake", "ticks")
 """The functions that the host calls."""
 
 # Byte offsets in the pool's memory; what different workers write lies in different cache lines.
@@ -32,8 +32,15 @@ STEP_WORDS = 8
 STEP_ARGUMENTS, STEP_KERNEL, STEP_TAIL_KERNEL, STEP_TAIL, STEP_BARRIER = range(5)
 PROGRAM_WORDS = 8
 PROGRAM_STEPS, PROGRAM_RECORDS, PROGRAM_CLAIMS, PROGRAM_SCRATCH, PROGRAM_SCRATCH_BYTES = range(5)
+PROGRAM_TRACE, PROGRAM_TRACE_BYTES = 5, 6
+"""Where workers note what they did, and the bytes of each; 0 for nowhere."""
 CLAIM_BYTES = 64
 """A claim is the next unit and the end of a worker's share, in a cache line of its own."""
+
+# int64 words of a worker's trace: events noted so far, room for how many, then the events.
+TRACE_COUNT, TRACE_ROOM, TRACE_EVENTS = range(3)
+EVENT_WORDS = 4
+"""The step, the unit (-1 for the wait at a barrier), and the ticks at its begin and end."""
 
 _LINUX_PARK = """
 declare i64 @syscall(i64, ...)
@@ -139,6 +146,49 @@ done:
   ret void
 }
 
+; The clock, if there is a trace to write it to.
+define internal i64 @now(ptr %trace) {
+entry:
+  %tracing = icmp ne ptr %trace, null
+  br i1 %tracing, label %read, label %done
+read:
+  %ticks = call i64 @ticks()
+  br label %done
+done:
+  %result = phi i64 [ 0, %entry ], [ %ticks, %read ]
+  ret i64 %result
+}
+
+; Notes an event that began then and ends now, if there is a trace with room left.
+define internal void @note(ptr %trace, i64 %step, i64 %unit, i64 %begin) {
+entry:
+  %tracing = icmp ne ptr %trace, null
+  br i1 %tracing, label %look, label %done
+look:
+  %end = call i64 @ticks()
+  %count = load i64, ptr %trace
+  %room.at = getelementptr i64, ptr %trace, i64 1
+  %room = load i64, ptr %room.at
+  %more = add i64 %count, 1
+  store i64 %more, ptr %trace
+  %fits = icmp ult i64 %count, %room
+  br i1 %fits, label %write, label %done
+write:
+  %offset = mul i64 %count, EVENT_WORDS
+  %first = add i64 %offset, TRACE_EVENTS
+  %event = getelementptr i64, ptr %trace, i64 %first
+  store i64 %step, ptr %event
+  %unit.at = getelementptr i64, ptr %event, i64 1
+  store i64 %unit, ptr %unit.at
+  %begin.at = getelementptr i64, ptr %event, i64 2
+  store i64 %begin, ptr %begin.at
+  %end.at = getelementptr i64, ptr %event, i64 3
+  store i64 %end, ptr %end.at
+  br label %done
+done:
+  ret void
+}
+
 ; Every step of the program: a barrier where it needs one, then units from one's own share, then
 ; from the others'.
 define internal void @walk(ptr %pool, ptr %program, i64 %worker) {
@@ -158,6 +208,12 @@ entry:
   %stride = load i64, ptr %stride.at
   %offset = mul i64 %stride, %worker
   %scratch = getelementptr i8, ptr %scratch.base, i64 %offset
+  %trace.at = getelementptr i64, ptr %program, i64 PROGRAM_TRACE
+  %trace.base = load ptr, ptr %trace.at
+  %trace.bytes.at = getelementptr i64, ptr %program, i64 PROGRAM_TRACE_BYTES
+  %trace.bytes = load i64, ptr %trace.bytes.at
+  %trace.offset = mul i64 %trace.bytes, %worker
+  %trace = getelementptr i8, ptr %trace.base, i64 %trace.offset
   br label %head
 head:
   %s = phi i64 [ 0, %entry ], [ %s.next, %stepped ]
@@ -178,7 +234,9 @@ step:
   %needed = icmp ne i64 %barrier, 0
   br i1 %needed, label %meeting, label %shares
 meeting:
+  %arrival = call i64 @now(ptr %trace)
   call void @meet(ptr %pool, i64 %workers, i64 %spins)
+  call void @note(ptr %trace, i64 %s, i64 -1, i64 %arrival)
   br label %shares
 shares:
   %first.claim = mul i64 %s, %workers
@@ -203,7 +261,9 @@ take:
 work:
   %in.tail = icmp uge i64 %unit, %tail
   %which = select i1 %in.tail, ptr %tail.kernel, ptr %kernel
+  %begin = call i64 @now(ptr %trace)
   call void %which(ptr %words, i64 %unit, ptr %scratch)
+  call void @note(ptr %trace, i64 %s, i64 %unit, i64 %begin)
   br label %take
 exhausted:
   %v.next = add i64 %v, 1
@@ -212,7 +272,9 @@ stepped:
   %s.next = add i64 %s, 1
   br label %head
 finish:
+  %finished = call i64 @now(ptr %trace)
   call void @meet(ptr %pool, i64 %workers, i64 %spins)
+  call void @note(ptr %trace, i64 %steps, i64 -1, i64 %finished)
   ret void
 }
 
@@ -275,6 +337,24 @@ define void @wake(ptr %pool) {
 """
 
 
+# Time that all processors share: cycles of a constant rate on x86, the generic timer on Arm, whose
+# cycle counter is the kernel's own.
+_X86_TICKS = """
+declare i64 @llvm.readcyclecounter()
+
+define i64 @ticks() {
+  %now = call i64 @llvm.readcyclecounter()
+  ret i64 %now
+}
+"""
+_ARM_TICKS = """
+define i64 @ticks() {
+  %now = call i64 asm sideeffect "mrs $0, cntvct_el0", "=r"()
+  ret i64 %now
+}
+"""
+
+
 def walker_ir(triple: str) -> str:
     """The module's text for this system."""
     arm = triple.startswith("aarch64")
@@ -291,9 +371,14 @@ def walker_ir(triple: str) -> str:
         "WORKERS_AT": WORKERS,
         "SPINS_AT": SPINS,
         "STEP_WORDS": STEP_WORDS,
+        "PROGRAM_TRACE_BYTES": PROGRAM_TRACE_BYTES,
+        "PROGRAM_TRACE": PROGRAM_TRACE,
+        "TRACE_EVENTS": TRACE_EVENTS,
+        "EVENT_WORDS": EVENT_WORDS,
         "CLAIM_BYTES": CLAIM_BYTES,
     }
-    text = f'target triple = "{triple}"\n{park}{_WALKER}'
+    ticks = _ARM_TICKS if arm else _X86_TICKS
+    text = f'target triple = "{triple}"\n{park}{ticks}{_WALKER}'
     for name, value in names.items():
         text = text.replace(name, str(value))
     return text
