@@ -9,6 +9,7 @@ from prunus.runtime.arena import (
     GUARD,
     LINE,
     Arena,
+    Life,
     Placement,
     aligned_words,
     buffer_bytes,
@@ -20,6 +21,11 @@ from tests.native.decisions import Decisions, compiled
 from tests.native.encoder import encoder
 
 Spans = dict[str, tuple[int, int]]
+
+
+def lives(spans: Spans) -> dict[str, Life]:
+    """Lifetimes of buffers none of which may follow another by tile."""
+    return {name: Life(span, span, name) for name, span in spans.items()}
 
 
 @st.composite
@@ -44,7 +50,7 @@ def test_buffers_that_live_together_never_share_memory(
     drawn: tuple[dict[str, int], Spans],
 ) -> None:
     sizes, spans = drawn
-    offsets, whole = place(sizes, spans)
+    offsets, whole = place(sizes, lives(spans))
     assert offsets.keys() == sizes.keys()
     for a in sizes:
         assert 0 <= offsets[a] <= offsets[a] + sizes[a] <= whole
@@ -60,7 +66,7 @@ def test_placement_wastes_no_more_than_no_sharing_would(
     drawn: tuple[dict[str, int], Spans],
 ) -> None:
     sizes, spans = drawn
-    _, whole = place(sizes, spans)
+    _, whole = place(sizes, lives(spans))
     steps = range(20)
     alive = (sum(sizes[n] for n, (b, e) in spans.items() if b <= step <= e) for step in steps)
     assert max(alive) <= whole <= sum(sizes.values())
@@ -68,7 +74,18 @@ def test_placement_wastes_no_more_than_no_sharing_would(
 
 def test_a_chain_of_steps_needs_two_buffers() -> None:
     sizes = {str(i): 64 for i in range(10)}
-    assert place(sizes, {str(i): (i, i + 1) for i in range(10)})[1] == 128
+    assert place(sizes, lives({str(i): (i, i + 1) for i in range(10)}))[1] == 128
+
+
+def test_in_a_chain_only_buffers_of_one_shape_follow_each_other() -> None:
+    sizes = {"a": 64, "b": 64, "c": 64, "d": 64}
+    chain = (0, 0)
+    spans = {"a": (0, 1), "b": (1, 2), "c": (2, 3), "d": (2, 3)}
+    shapes = {"a": 1, "b": 1, "c": 1, "d": 2}
+    offsets, whole = place(sizes, {n: Life(spans[n], chain, shapes[n]) for n in sizes})
+    assert offsets["a"] == offsets["c"]
+    assert len(set(offsets.values())) == 3
+    assert whole == 3 * 64
 
 
 def test_a_buffer_holds_its_tiles_and_what_a_copy_may_read_behind_them() -> None:
@@ -83,7 +100,7 @@ def test_the_memory_of_an_encoder_does_not_grow_with_its_layers() -> None:
     for layers in (2, 6):
         program = compiled(encoder(layers=layers), Decisions()).program
         tokens = dict.fromkeys(program.buffers, 64)
-        assert lifetimes(program.steps).keys() == program.buffers.keys()
+        assert lifetimes(program).keys() == program.buffers.keys()
         sizes.append(Placement(program, tokens).nbytes)
     assert sizes[0] == sizes[1]
 

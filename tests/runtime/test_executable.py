@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from prunus.errors import InputError
 from prunus.ir import Graph, bind_sizes, evaluate, interpret
 from prunus.passes import run_passes
 from prunus.runtime.arena import Placement
+from prunus.runtime.chains import ALONE, HEAD, LINK, find_chains, find_order
 from prunus.runtime.executable import BOUND_SIZES, Executable, _group
 from prunus.runtime.program import NativeStep, NumpyStep, Sizes
 from tests.graphs import BATCH, Arrays, Case, GraphBuilder, graphs
@@ -168,30 +170,31 @@ def groups(executable: Executable) -> list[list[NativeStep]]:
 
 
 @examples(0.6)
-@given(graphs(), decisions())
-def test_steps_that_meet_in_memory_are_parted_by_a_barrier(case: Case, decided: Decisions) -> None:
+@given(graphs(), decisions(), st.integers(0, 2**16))
+def test_records_that_meet_in_memory_are_parted_by_a_barrier(
+    case: Case, decided: Decisions, seed: int
+) -> None:
     executable = compiled(rewritten(case.graph, decided), decided)
-    program = executable.program
-    sizes = program.without_padding(bind_sizes(case.graph.inputs, case.inputs))
+    sizes = executable.program.without_padding(bind_sizes(case.graph.inputs, case.inputs))
     placement = placed(executable, sizes)
-
-    def share(some: frozenset[str], others: frozenset[str]) -> bool:
-        return any(
-            placement.span(a)[0] < placement.span(b)[1]
-            and placement.span(b)[0] < placement.span(a)[1]
-            for a in some
-            for b in others
-        )
-
+    random = np.random.default_rng(seed)
     for steps in groups(executable):
-        barriers = placement.barriers(steps)
-        for i, early in enumerate(steps):
-            for j in range(i + 1, len(steps)):
-                late = steps[j]
-                conflict = share(early.writes, late.buffers()) or share(
-                    late.writes, early.buffers()
-                )
-                assert not conflict or any(barriers[i + 1 : j + 1]), (early.name, late.name)
+        chains = list(find_chains(steps))
+        which = random.integers(0, 3, len(chains))
+        parts = [
+            (bool(w) and len(c) > 1, w < 2 or len(c) == 1)
+            for w, c in zip(which, chains, strict=True)
+        ]
+        order = find_order(steps, chains, parts, placement.overlap)
+        chain_of = {position: n for n, chain in enumerate(chains) for position in chain}
+        for j, late in enumerate(order.steps):
+            for i, early in enumerate(order.steps[:j]):
+                if chain_of[early] == chain_of[late] and order.kinds[i] != ALONE:
+                    continue  # the same claim, or other tiles
+                conflict = placement.overlap(
+                    steps[early].writes, steps[late].buffers()
+                ) or placement.overlap(steps[late].writes, steps[early].buffers())
+                assert not conflict or any(order.barriers[i + 1 : j + 1]), (early, late)
 
 
 def test_independent_steps_need_no_barrier() -> None:
@@ -205,5 +208,11 @@ def test_independent_steps_need_no_barrier() -> None:
     )
     (steps,) = groups(executable)
     placement = placed(executable, {"batch": 3})
+    chains = list(find_chains(steps))
+    assert len(chains) == 1
     assert [step.op for step in steps[:4]] == ["pack", "linear", "linear", "linear"]
-    assert placement.barriers(steps)[:4] == [False, True, False, False]
+    alone = find_order(steps, chains, [(False, True)], placement.overlap)
+    assert alone.barriers[:4].tolist() == [0, 1, 0, 0]
+    together = find_order(steps, chains, [(True, False)], placement.overlap)
+    assert not together.barriers.any()
+    assert together.kinds.tolist() == [HEAD, *[LINK] * (len(steps) - 1)]

@@ -1,9 +1,6 @@
 """Workers: started, used again, ended; used by many threads, in forked children, at exit."""
 
 import ctypes
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +16,7 @@ from prunus.runtime.arena import aligned_words
 from prunus.runtime.pool import Pool, pool
 from tests.native.decisions import Decisions, compiled, run
 from tests.native.encoder import encoder, sentences
+from tests.runtime.processes import in_a_child, needs_fork, run_python
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
 
@@ -57,6 +55,7 @@ class Count:
         self.records[:, walker.STEP_TAIL_KERNEL] = addresses[1]
         self.records[:, walker.STEP_TAIL] = tail
         self.records[:, walker.STEP_BARRIER] = barriers or [True] * steps
+        self.records[:, walker.STEP_CHAIN] = self.records[:, walker.STEP_UNITS] = 1
         self.claims = aligned_words(steps * workers * 8).reshape(steps, workers, 8)
         for step, count in enumerate(units):
             bounds = np.linspace(0, count, workers + 1).astype(np.int64)
@@ -137,6 +136,20 @@ def test_a_pool_ends_its_workers() -> None:
         started.run(Count(lambda *_: None, [1], workers=3).address)
 
 
+def test_a_system_that_starts_no_more_threads_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, start = threading.active_count(), threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == "prunus-2":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(PrunusError, match=r"3 threads were asked for.*pass threads=1"):
+        Pool(3)
+    assert threading.active_count() == before, "the worker that did start has ended"
+
+
 def test_workers_that_sleep_wake_up() -> None:
     started = Pool(2)
     for pause in (0.0, 0.01, 0.0, 0.05):
@@ -168,28 +181,6 @@ def test_calls_from_four_threads_are_all_right(threads: int) -> None:
     with ThreadPoolExecutor(4) as four:
         for result in [four.submit(often, start) for start in range(4)]:
             result.result(timeout=120)
-
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
-
-
-def in_a_child(work: Callable[[], bytes]) -> bytes:
-    """What `work` returns in a forked process; empty where it raised. Killed after a minute."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            import signal
-
-            signal.alarm(60)
-            os.write(writer, work())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return answer
 
 
 @needs_fork
@@ -258,11 +249,5 @@ atexit.register(last)  # runs before what was registered earlier, so the workers
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_process_ends_cleanly(ending: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", PROLOGUE + ENDINGS[ending]],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    ended = run_python("-c", PROLOGUE + ENDINGS[ending])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

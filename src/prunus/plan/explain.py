@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from prunus.passes import HeadReport, head_report
+from prunus.runtime.packing import PackingRule
 from prunus.runtime.program import NativeStep, Program
 
 
@@ -55,6 +56,7 @@ class Explanation:
         interpreted: Steps on NumPy among the native ones, for want of a kernel.
         views: Steps on NumPy that only reshape or cut a result.
         heads: The empty heads of every attention.
+        padding: Whether padding is left out, and why, as a sentence.
         linear_zeros: Share of zeros of all linear weights.
         model_zeros: Share of zeros of all the model's floating-point weights, embeddings included.
     """
@@ -69,6 +71,7 @@ class Explanation:
     interpreted: tuple[Decision, ...]
     views: tuple[Decision, ...]
     heads: tuple[HeadReport, ...]
+    padding: str
     linear_zeros: float
     model_zeros: float
 
@@ -121,9 +124,18 @@ def explain(
         among,
         views,
         head_report(program.graph),
+        _padding(program.packing),
         linear,
         whole,
     )
+
+
+def _padding(packing: PackingRule | str) -> str:
+    if isinstance(packing, str):
+        return f"computed: {packing}"
+    if packing.mask is None:
+        return "none: no mask says what would be padding"
+    return "left out wherever a call's mask is real tokens and then padding"
 
 
 def _usual_sizes(program: Program) -> dict[str, int]:

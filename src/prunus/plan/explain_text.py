@@ -39,6 +39,7 @@ def explanation_text(explanation: Explanation) -> str:
         for kernel, shares in kernels.items()
     )
     lines.append("  " + ", ".join(parts))
+    lines += ["", f"padding: {e.padding}"]
     if e.prologue:
         lines += ["", "on the inputs, before the first kernel, on NumPy:"]
         lines += [f"  {d.op} {d.name}: {d.reason}" for d in e.prologue]

@@ -5,11 +5,13 @@ time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from prunus.kernels.layout import FLOAT, padded
-from prunus.runtime.program import Buffer, NativeStep, Program, Step
+from prunus.runtime.chains import find_chains
+from prunus.runtime.program import Buffer, NativeStep, Program
 
 LINE = 64
 GUARD = 256
@@ -17,14 +19,48 @@ GUARD = 256
 too."""
 
 
-def lifetimes(steps: Sequence[Step]) -> dict[str, tuple[int, int]]:
-    """The first and the last step that touches each buffer."""
-    spans: dict[str, tuple[int, int]] = {}
-    for position, step in enumerate(steps):
-        if isinstance(step, NativeStep):
-            for name in step.buffers():
-                spans[name] = (spans.get(name, (position, position))[0], position)
-    return spans
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When a buffer is in use: by steps, and by chains, whose steps are in no common order.
+
+    Attributes:
+        steps: The first and the last step that touches it.
+        chains: The first and the last chain.
+        shape: Its rows and tokens: two buffers of one shape have their tiles in the same places.
+    """
+
+    steps: tuple[int, int]
+    chains: tuple[int, int]
+    shape: object
+
+    def meets(self, other: Life) -> bool:
+        """Whether the two may be in use at the same time, by different tiles if by no other."""
+        return _meet(self.chains, other.chains)
+
+    def follows_by_tile(self, other: Life) -> bool:
+        """Whether each tile of one is done with before that tile of the other is used, though the
+        buffers meet: they may share their place if they share it wholly.
+        """
+        return self.shape == other.shape and not _meet(self.steps, other.steps)
+
+
+def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+def lifetimes(program: Program) -> dict[str, Life]:
+    """When each buffer that is touched is in use."""
+    lives: dict[str, Life] = {}
+    for number, chain in enumerate(find_chains(program.steps)):
+        for position in chain:
+            step = program.steps[position]
+            for name in step.buffers() if isinstance(step, NativeStep) else ():
+                buffer, old = program.buffers[name], lives.get(name)
+                begin = (position, number) if old is None else (old.steps[0], old.chains[0])
+                lives[name] = Life(
+                    (begin[0], position), (begin[1], number), (buffer.rows, buffer.tokens)
+                )
+    return lives
 
 
 def buffer_bytes(buffer: Buffer, tokens: int) -> int:
@@ -33,29 +69,41 @@ def buffer_bytes(buffer: Buffer, tokens: int) -> int:
     return -(-size // LINE) * LINE
 
 
-def place(
-    sizes: Mapping[str, int], spans: Mapping[str, tuple[int, int]]
-) -> tuple[dict[str, int], int]:
+def place(sizes: Mapping[str, int], lives: Mapping[str, Life]) -> tuple[dict[str, int], int]:
     """The offset of each buffer and the size of the whole, both in bytes.
 
     Largest first, each into the lowest gap that is free while it lives (Pisarchyk and Lee,
-    "Efficient Memory Management for Deep Neural Net Inference", 2020).
+    "Efficient Memory Management for Deep Neural Net Inference", 2020), or into the place of one
+    that it follows tile by tile.
     """
     offsets: dict[str, int] = {}
     for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
-        begin, end = spans[name]
-        taken = sorted(
-            (offsets[other], offsets[other] + sizes[other])
-            for other in offsets
-            if spans[other][0] <= end and begin <= spans[other][1]
+        life, size = lives[name], sizes[name]
+        rivals = [other for other in offsets if life.meets(lives[other])]
+        taken = sorted((offsets[other], offsets[other] + sizes[other]) for other in rivals)
+        shared = (
+            offsets[twin]
+            for twin in rivals
+            if life.follows_by_tile(lives[twin])
+            and all(
+                offsets[other] >= offsets[twin] + size
+                or offsets[other] + sizes[other] <= offsets[twin]
+                or (offsets[other] == offsets[twin] and life.follows_by_tile(lives[other]))
+                for other in rivals
+            )
         )
-        offset = 0
-        for low, high in taken:
-            if offset + sizes[name] <= low:
-                break
-            offset = max(offset, high)
-        offsets[name] = offset
+        offsets[name] = min(shared, default=_lowest_gap(taken, size))
     return offsets, max((offsets[n] + sizes[n] for n in offsets), default=0)
+
+
+def _lowest_gap(taken: Sequence[tuple[int, int]], size: int) -> int:
+    """The lowest offset at which so many bytes touch no interval of a sorted list."""
+    offset = 0
+    for begin, end in taken:
+        if offset + size <= begin:
+            break
+        offset = max(offset, end)
+    return offset
 
 
 class Placement:
@@ -66,10 +114,9 @@ class Placement:
 
     def __init__(self, program: Program, tokens: Mapping[str, int]) -> None:
         self.tokens = dict(tokens)
-        spans = lifetimes(program.steps)
-        self._sizes = {name: buffer_bytes(program.buffers[name], tokens[name]) for name in spans}
-        self.offsets, self.nbytes = place(self._sizes, spans)
-        self._barriers: dict[tuple[str, ...], list[bool]] = {}
+        lives = lifetimes(program)
+        self._sizes = {name: buffer_bytes(program.buffers[name], tokens[name]) for name in lives}
+        self.offsets, self.nbytes = place(self._sizes, lives)
 
     def fits(self, tokens: Mapping[str, int]) -> bool:
         """Whether a call with so many tokens in each buffer has room."""
@@ -80,36 +127,12 @@ class Placement:
         begin = self.offsets[buffer]
         return begin, begin + self._sizes[buffer]
 
-    def barriers(self, steps: Sequence[NativeStep]) -> list[bool]:
-        """Whether a step must wait: it reads or overwrites memory that was written since the last
-        barrier, or writes memory that was read since then.
-        """
-        key = tuple(step.name for step in steps)
-        if key not in self._barriers:
-            self._barriers[key] = self._find_barriers(steps)
-        return self._barriers[key]
-
-    def _find_barriers(self, steps: Sequence[NativeStep]) -> list[bool]:
-        needed, read, written = [], set[str](), set[str]()
-        for step in steps:
-            touches = step.buffers()
-            wait = self._overlap(touches, written) or self._overlap(step.writes, read)
-            if wait:
-                read, written = set(), set()
-            needed.append(wait)
-            read |= touches - step.writes
-            written |= step.writes
-        return needed
-
-    def _overlap(self, some: frozenset[str], others: set[str]) -> bool:
+    def overlap(self, some: frozenset[str], others: frozenset[str]) -> bool:
         """Whether buffers share memory; two that are never alive together may lie in the same
         place.
         """
-        return any(self._shares(a, b) for a in some for b in others)
-
-    def _shares(self, a: str, b: str) -> bool:
-        (a_low, a_high), (b_low, b_high) = self.span(a), self.span(b)
-        return a_low < b_high and b_low < a_high
+        spans = [(self.span(a), self.span(b)) for a in some for b in others]
+        return any(a[0] < b[1] and b[0] < a[1] for a, b in spans)
 
 
 class Arena:

@@ -138,12 +138,12 @@ class Executable:
         recorder: Recorder | None,
     ) -> None:  # fmt: skip
         fed = segment.feed(values, sizes, packing)
-        header, steps = segment.header, segment.template.names
+        header, names = segment.header, segment.names
         if recorder:
-            recorder.attach(header, workers=self.threads, steps=len(steps), units=segment.units)
+            recorder.attach(header, workers=self.threads, steps=len(names), units=segment.units)
         pool(self.threads).run(header.ctypes.data)
         if recorder:
-            recorder.detach(header, steps)
+            recorder.detach(header, names)
         del fed  # not before: the workers read it
 
     def _bind_prologue(self, sizes: Sizes) -> list[NumpyCall]:

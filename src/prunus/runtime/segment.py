@@ -17,6 +17,7 @@ from prunus.kernels.layout import TILE, last_width, tiles
 from prunus.kernels.target import Target
 from prunus.runtime import walker
 from prunus.runtime.arena import Placement, aligned_words
+from prunus.runtime.chains import ALONE, HEAD, Order, find_chains, find_order
 from prunus.runtime.packing import Packing
 from prunus.runtime.program import Derived, Feed, Fresh, NativeStep, OfPacking, Sizes, Tiles
 
@@ -27,6 +28,8 @@ class Segment:
 
     Attributes:
         template: What it was made from.
+        names: The step of each record.
+        units: Of all records together.
         header: The program's words, whose address the pool gets.
         records: What the workers read of each step.
         claims: The units still to claim; `fresh_claims` is how they start.
@@ -38,6 +41,8 @@ class Segment:
     """
 
     template: Template
+    names: list[str]
+    units: int
     header: np.ndarray
     records: np.ndarray
     claims: np.ndarray
@@ -47,11 +52,6 @@ class Segment:
     keep: list[int | np.ndarray]
     packing: Packing | None = None
     held: list[int | np.ndarray] = field(default_factory=list)
-
-    @property
-    def units(self) -> int:
-        """Of all steps together."""
-        return int(self.fresh_claims[:, -1, 1].sum())
 
     def feed(self, values: dict[str, np.ndarray], sizes: Sizes, packing: Packing) -> list[object]:
         """Write what each call makes anew; the arrays must live until the call has ended. New
@@ -91,7 +91,9 @@ class Template:
         workers: int,
     ) -> None:  # fmt: skip
         self.steps, self.target, self.workers = steps, target, workers
-        self.names = [step.name for step in steps]
+        self._chains = list(find_chains(steps))
+        self._orders: dict[tuple[tuple[bool, bool], ...], Order] = {}
+        self._placement: Placement | None = None
         self.feeds: list[tuple[int, Feed]] = []
         self.of_packing: list[tuple[int, OfPacking]] = []
         self._fresh: list[tuple[int, str, TensorType]] = []
@@ -109,7 +111,6 @@ class Template:
         self._words = np.array(words, np.int64)
         self._starts = np.array(starts) * self._words.itemsize
         self._addresses: dict[int, np.ndarray] = {}
-        self._by_tile = np.array([step.tokens is not None for step in steps])
 
     def _enter(
         self, step: NativeStep, place: Mapping[str, int], words: list[int],
@@ -159,25 +160,30 @@ class Template:
                 words[at] = _word(keep[-1])
             else:
                 words[at] = evaluate(argument, sizes)
-        records = np.zeros((len(self.steps), walker.STEP_WORDS), np.int64)
-        records[:, walker.STEP_ARGUMENTS] = words.ctypes.data + self._starts
-        records[:, walker.STEP_BARRIER] = placement.barriers(self.steps)
-        units = self._units(sizes, records)
-        shares = units[:, None] * np.arange(self.workers + 1) // self.workers
-        fresh_claims = np.zeros((len(units), self.workers, walker.CLAIM_BYTES // 8), np.int64)
-        fresh_claims[..., 0], fresh_claims[..., 1] = shares[:, :-1], shares[:, 1:]
+        work = self._units(sizes)
+        order = self._order(placement, work)
+        records = np.zeros((len(order.steps), walker.STEP_WORDS), np.int64)
+        records[:, walker.STEP_ARGUMENTS] = words.ctypes.data + self._starts[order.steps]
+        records[:, walker.STEP_KERNEL] = work.kernels[order.steps]
+        records[:, walker.STEP_TAIL_KERNEL] = work.tail_kernels[order.steps]
+        records[:, walker.STEP_TAIL] = work.tail[order.steps]
+        records[:, walker.STEP_BARRIER] = order.barriers
+        records[:, walker.STEP_CHAIN] = order.chain
+        fresh_claims = self._claims(order, work, records)
         claims = aligned_words(fresh_claims.size).reshape(fresh_claims.shape)
         header = aligned_words(walker.PROGRAM_WORDS)
-        header[:5] = (len(units), records.ctypes.data, claims.ctypes.data, scratch, stride)
+        header[:5] = (len(records), records.ctypes.data, claims.ctypes.data, scratch, stride)
         fresh = [
             (at, name, type.sizes(sizes), DTYPES[type.dtype]) for at, name, type in self._fresh
         ]
-        return Segment(self, header, records, claims, fresh_claims, words, fresh, keep)
+        names = [self.steps[position].name for position in order.steps]
+        units = int((work.count * work.per_tile).sum())
+        return Segment(
+            self, names, units, header, records, claims, fresh_claims, words, fresh, keep
+        )
 
-    def _units(self, sizes: Sizes, records: np.ndarray) -> np.ndarray:
-        """The units of each step; its kernels for full tiles and for the last one go into the
-        records, with the first unit of the last tile.
-        """
+    def _units(self, sizes: Sizes) -> _Units:
+        """How the work of each step is cut."""
         known: dict[int | Expr, int] = {}
 
         def size(dim: int | Expr) -> int:
@@ -190,13 +196,43 @@ class Template:
         count = np.array([tiles(each) for each in tokens])
         last = np.array([last_width(each) for each in tokens])
         full = np.where(count > 1, TILE, last)
-        for column, width in ((walker.STEP_KERNEL, full), (walker.STEP_TAIL_KERNEL, last)):
+        kernels, tail_kernels = np.zeros((2, len(count)), np.int64)
+        for column, width in ((kernels, full), (tail_kernels, last)):
             for each in np.unique(width):
-                here = width == each
-                records[here, column] = self._kernels(int(each))[here]
-        units: np.ndarray = count * per_tile
-        records[:, walker.STEP_TAIL] = np.where(self._by_tile, units - per_tile, units)
-        return units
+                column[width == each] = self._kernels(int(each))[width == each]
+        chained = np.zeros(len(count), np.int64)
+        for chain in self._chains:
+            if len(chain) > 1:
+                # As many full tiles as give every worker the same; the rest goes step by step.
+                whole = count[chain.start] - (last[chain.start] < TILE)
+                chained[chain.start : chain.stop] = whole // self.workers * self.workers
+        tail = (count - 1) * per_tile
+        return _Units(count, per_tile, chained, kernels, tail_kernels, tail)
+
+    def _order(self, placement: Placement, work: _Units) -> Order:
+        """The records; kept, as they are few for all sizes."""
+        if self._placement is not placement:
+            self._placement, self._orders = placement, {}
+        firsts = [chain.start for chain in self._chains]
+        alone = work.chained < work.count
+        parts = tuple((bool(work.chained[i]), bool(alone[i])) for i in firsts)
+        if parts not in self._orders:
+            self._orders[parts] = find_order(self.steps, self._chains, parts, placement.overlap)
+        return self._orders[parts]
+
+    def _claims(self, order: Order, work: _Units, records: np.ndarray) -> np.ndarray:
+        """What is to be claimed of each record at first, [records, workers, words]; the units that
+        a claim stands for go into the records.
+        """
+        per_tile, chained = work.per_tile[order.steps], work.chained[order.steps]
+        alone, head = order.kinds == ALONE, order.kinds == HEAD
+        records[:, walker.STEP_UNITS] = np.where(alone, 1, per_tile)
+        low = np.where(alone, chained * per_tile, 0)
+        high = np.where(alone, work.count[order.steps] * per_tile, np.where(head, chained, 0))
+        bounds = low[:, None] + (high - low)[:, None] * np.arange(self.workers + 1) // self.workers
+        claims = np.zeros((len(records), self.workers, walker.CLAIM_BYTES // 8), np.int64)
+        claims[..., 0], claims[..., 1] = bounds[:, :-1], bounds[:, 1:]
+        return claims
 
     def _kernels(self, width: int) -> np.ndarray:
         """The addresses of all steps' kernels for tiles of a width."""
@@ -204,6 +240,27 @@ class Template:
             kernels = [step.kernel(width) for step in self.steps]
             self._addresses[width] = np.array([k.address(self.target) for k in kernels])
         return self._addresses[width]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Units:
+    """The work of each step at given sizes.
+
+    Attributes:
+        count: Tiles; 1 where units are not tiles.
+        per_tile: Units of each.
+        chained: Tiles that go through the step as a part of its chain.
+        kernels: The code for full tiles.
+        tail_kernels: The code for the last one.
+        tail: The first unit of the last tile.
+    """
+
+    count: np.ndarray
+    per_tile: np.ndarray
+    chained: np.ndarray
+    kernels: np.ndarray
+    tail_kernels: np.ndarray
+    tail: np.ndarray
 
 
 def _word(value: int | np.ndarray) -> int:

@@ -3,9 +3,9 @@ barriers.
 
 One call of `run` wakes the workers once; then every worker walks the whole program without the
 interpreter. The units of a step are split evenly, each worker claims its own share one by one and
-then helps the others, so a worker that the system delays costs one unit and not its share. Waiting
-spins for a bounded time and then sleeps in the kernel: with pure spinning, 5 ms became 284 ms when
-another process took a core.
+then helps the others, so a worker that the system delays costs one unit and not its share. A chain
+of steps on one token tile is claimed as a whole (`chains.py`). Waiting spins for a bounded time and
+then sleeps in the kernel: with pure spinning, 5 ms became 284 ms when another process took a core.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ POOL_BYTES = 512
 # int64 words of a step's record and of a program's header.
 STEP_WORDS = 8
 STEP_ARGUMENTS, STEP_KERNEL, STEP_TAIL_KERNEL, STEP_TAIL, STEP_BARRIER = range(5)
+STEP_CHAIN, STEP_UNITS = 5, 6
+"""How many records, from this one on, a claim stands for; and how many units of this record."""
 PROGRAM_WORDS = 8
 PROGRAM_STEPS, PROGRAM_RECORDS, PROGRAM_CLAIMS, PROGRAM_SCRATCH, PROGRAM_SCRATCH_BYTES = range(5)
 PROGRAM_TRACE, PROGRAM_TRACE_BYTES = 5, 6
@@ -189,6 +191,47 @@ done:
   ret void
 }
 
+; What one claim stands for: its units of each record of a chain, one record after the other.
+define internal void @perform(ptr %record, i64 %step, i64 %claim, ptr %scratch, ptr %trace) {
+entry:
+  %chain.at = getelementptr i64, ptr %record, i64 STEP_CHAIN
+  %chain = load i64, ptr %chain.at
+  br label %link
+link:
+  %c = phi i64 [ 0, %entry ], [ %c.next, %linked ]
+  %offset = mul i64 %c, STEP_WORDS
+  %here = getelementptr i64, ptr %record, i64 %offset
+  %words = load ptr, ptr %here
+  %kernel.at = getelementptr i64, ptr %here, i64 1
+  %kernel = load ptr, ptr %kernel.at
+  %tail.kernel.at = getelementptr i64, ptr %here, i64 2
+  %tail.kernel = load ptr, ptr %tail.kernel.at
+  %tail.at = getelementptr i64, ptr %here, i64 3
+  %tail = load i64, ptr %tail.at
+  %units.at = getelementptr i64, ptr %here, i64 STEP_UNITS
+  %units = load i64, ptr %units.at
+  %first = mul i64 %claim, %units
+  %end = add i64 %first, %units
+  %number = add i64 %step, %c
+  br label %unit
+unit:
+  %u = phi i64 [ %first, %link ], [ %u.next, %unit ]
+  %in.tail = icmp uge i64 %u, %tail
+  %which = select i1 %in.tail, ptr %tail.kernel, ptr %kernel
+  %begin = call i64 @now(ptr %trace)
+  call void %which(ptr %words, i64 %u, ptr %scratch)
+  call void @note(ptr %trace, i64 %number, i64 %u, i64 %begin)
+  %u.next = add i64 %u, 1
+  %more = icmp ult i64 %u.next, %end
+  br i1 %more, label %unit, label %linked
+linked:
+  %c.next = add i64 %c, 1
+  %longer = icmp ult i64 %c.next, %chain
+  br i1 %longer, label %link, label %done
+done:
+  ret void
+}
+
 ; Every step of the program: a barrier where it needs one, then units from one's own share, then
 ; from the others'.
 define internal void @walk(ptr %pool, ptr %program, i64 %worker) {
@@ -222,13 +265,8 @@ head:
 step:
   %record.offset = mul i64 %s, STEP_WORDS
   %record = getelementptr i64, ptr %records, i64 %record.offset
-  %words = load ptr, ptr %record
-  %kernel.at = getelementptr i64, ptr %record, i64 1
-  %kernel = load ptr, ptr %kernel.at
-  %tail.kernel.at = getelementptr i64, ptr %record, i64 2
-  %tail.kernel = load ptr, ptr %tail.kernel.at
-  %tail.at = getelementptr i64, ptr %record, i64 3
-  %tail = load i64, ptr %tail.at
+  %chain.at = getelementptr i64, ptr %record, i64 STEP_CHAIN
+  %chain = load i64, ptr %chain.at
   %barrier.at = getelementptr i64, ptr %record, i64 4
   %barrier = load i64, ptr %barrier.at
   %needed = icmp ne i64 %barrier, 0
@@ -259,17 +297,13 @@ take:
   %got = icmp ult i64 %unit, %end
   br i1 %got, label %work, label %exhausted
 work:
-  %in.tail = icmp uge i64 %unit, %tail
-  %which = select i1 %in.tail, ptr %tail.kernel, ptr %kernel
-  %begin = call i64 @now(ptr %trace)
-  call void %which(ptr %words, i64 %unit, ptr %scratch)
-  call void @note(ptr %trace, i64 %s, i64 %unit, i64 %begin)
+  call void @perform(ptr %record, i64 %s, i64 %unit, ptr %scratch, ptr %trace)
   br label %take
 exhausted:
   %v.next = add i64 %v, 1
   br label %share
 stepped:
-  %s.next = add i64 %s, 1
+  %s.next = add i64 %s, %chain
   br label %head
 finish:
   %finished = call i64 @now(ptr %trace)
@@ -371,6 +405,8 @@ def walker_ir(triple: str) -> str:
         "WORKERS_AT": WORKERS,
         "SPINS_AT": SPINS,
         "STEP_WORDS": STEP_WORDS,
+        "STEP_CHAIN": STEP_CHAIN,
+        "STEP_UNITS": STEP_UNITS,
         "PROGRAM_TRACE_BYTES": PROGRAM_TRACE_BYTES,
         "PROGRAM_TRACE": PROGRAM_TRACE,
         "TRACE_EVENTS": TRACE_EVENTS,

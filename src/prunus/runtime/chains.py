@@ -1,0 +1,123 @@
+"""Chains: consecutive steps that a worker may take through one token tile without waiting.
+
+Linear layers, normalisations and element-wise steps read of a tile only what was written of that
+tile; attention reads others. So between two attentions a worker can carry its own tiles through
+all steps: the tile stays in its cache, and there is nothing to wait for. Tiles that do not divide
+evenly among the workers go step by step instead, their rows split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prunus.runtime.program import NativeStep, NumpyStep, Step, Tiles
+
+Overlap = Callable[[frozenset[str], frozenset[str]], bool]
+"""Whether two sets of buffers share memory."""
+
+ALONE, HEAD, LINK = range(3)
+"""A record that stands for its own units, for a chain, or for a further step of that chain."""
+
+
+def find_chains(steps: Sequence[Step]) -> Iterator[range]:
+    """The positions of the steps of each chain, in order; most often of a single step."""
+    begin = 0
+    for position, step in enumerate(steps):
+        if position and not _continues(steps[position - 1], step):
+            yield range(begin, position)
+            begin = position
+    if steps:
+        yield range(begin, len(steps))
+
+
+def _continues(before: Step, step: Step) -> bool:
+    if isinstance(before, NumpyStep) or isinstance(step, NumpyStep):
+        return False
+    return _by_tile(before) and _by_tile(step) and before.tokens == step.tokens
+
+
+def _by_tile(step: NativeStep) -> bool:
+    """Whether a unit reads and writes one tile, the same of every activation."""
+    operands = (each for each in step.arguments.values() if isinstance(each, Tiles))
+    return step.tokens is not None and all(each.tokens == step.tokens for each in operands)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """The records of a segment: a step has one for the tiles that it shares with a chain, and one
+    for the rest.
+
+    Attributes:
+        steps: Which step each record is of.
+        kinds: ALONE, HEAD or LINK.
+        chain: The records that a claim of this one stands for.
+        barriers: Whether the workers meet in front of it.
+    """
+
+    steps: np.ndarray
+    kinds: np.ndarray
+    chain: np.ndarray
+    barriers: np.ndarray
+
+
+def find_order(
+    steps: Sequence[NativeStep],
+    chains: Sequence[range],
+    parts: Sequence[tuple[bool, bool]],
+    overlap: Overlap,
+) -> Order:
+    """The records for given chains.
+
+    Args:
+        steps: Of the segment.
+        chains: Of those steps.
+        parts: For each chain whether some tiles go through it as a chain, and whether some go step
+            by step.
+        overlap: Whether buffers share memory.
+    """
+    records: list[tuple[int, int, int, bool]] = []
+    memory = _Memory(overlap)
+    for chain, (together, alone) in zip(chains, parts, strict=True):
+        members = [steps[position] for position in chain]
+        if together:
+            touched = frozenset[str]().union(*(step.buffers() for step in members))
+            wait = memory.must_wait(touched, touched)
+            records += [
+                (position, LINK if i else HEAD, len(chain), wait and not i)
+                for i, position in enumerate(chain)
+            ]
+        for position, step in zip(chain, members, strict=True) if alone else ():
+            # The chain's tiles are not this step's, so it need not wait for them.
+            first = together and position == chain.start
+            wait = not first and memory.must_wait(step.buffers(), step.writes)
+            memory.use(step.buffers(), step.writes)
+            records.append((position, ALONE, 1, wait))
+        if together:
+            memory.use(touched, touched)
+    columns = np.array(records, np.int64).reshape(-1, 4).T
+    return Order(columns[0], columns[1], columns[2], columns[3])
+
+
+class _Memory:
+    """The buffers that were read and written since the workers last met."""
+
+    def __init__(self, overlap: Overlap) -> None:
+        self._overlap = overlap
+        self._read, self._written = frozenset[str](), frozenset[str]()
+
+    def must_wait(self, touches: frozenset[str], writes: frozenset[str]) -> bool:
+        """Whether a step must wait: it reads or overwrites memory that was written, or writes
+        memory that was read. If so, the workers have met.
+        """
+        wait = self._overlap(touches, self._written) or self._overlap(writes, self._read)
+        if wait:
+            self._read = self._written = frozenset()
+        return wait
+
+    def use(self, touches: frozenset[str], writes: frozenset[str]) -> None:
+        """What a step reads and writes."""
+        self._read |= touches - writes
+        self._written |= writes
