@@ -46,11 +46,11 @@ class FakeRival:
     """A rival in this process; ``made`` keeps all of them to look at afterwards."""
 
     made: ClassVar[list["FakeRival"]] = []
-    dense = True
     note = "fake"
 
-    def __init__(self, name: str, fault: str = "") -> None:
-        self.name, self.fault, self.closed = name, fault, False
+    def __init__(self, name: str, fault: str = "", python: Any = None) -> None:
+        self.name, self.fault, self.python, self.closed = name, fault, python, False
+        self.dense = name != "deepsparse"
         self.jobs: list[Job] = []
         self.made.append(self)
 
@@ -85,9 +85,10 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Replace the rivals; what a test puts in is where the rival of that name fails."""
     where: dict[str, str] = {}
 
-    def fake(name: str, model: Any) -> Any:
-        known = name in ("torch", "openvino")
-        return FakeRival(name, where.get(name, "")) if known else make_engine(name, model)
+    def fake(name: str, model: Any, deepsparse_python: Any) -> Any:
+        if name not in ("torch", "openvino", "deepsparse"):
+            return make_engine(name, model)
+        return FakeRival(name, where.get(name, ""), deepsparse_python)
 
     monkeypatch.setattr(session, "make_engine", fake)
     FakeRival.made.clear()
@@ -193,6 +194,44 @@ def test_other_models_are_run_by_prunus_alone_and_have_their_own_reference(
     assert all(row.ratio for row in report.rows)
 
 
+def test_an_engine_that_skips_zeros_gets_every_model(faults: dict[str, str]) -> None:
+    models = {"real": FakeModel(), "blocks": FakeModel()}
+    loaders = {"real": int, "blocks": str}
+    report = bench(
+        models,
+        engines=("openvino", "deepsparse"),
+        sequences=(8,),
+        module_loader=loaders,
+        deepsparse_python="its/python",
+    )
+    assert [(row.model, row.engine, row.flops) for row in report.rows] == [
+        ("real", "openvino", 16),
+        ("real", "deepsparse", 8),
+        ("blocks", "deepsparse", 8),
+    ]
+    jobs = [job.loader for each in FakeRival.made if each.name == "deepsparse" for job in each.jobs]
+    assert jobs == [int, str]
+    assert {each.python for each in FakeRival.made} == {"its/python"}
+
+
+def test_an_absent_engine_has_its_reason_with_every_model(faults: dict[str, str]) -> None:
+    faults["deepsparse"] = "absent"
+    models = {"real": FakeModel(), "blocks": FakeModel()}
+    report = bench(models, engines=("prunus", "deepsparse"), sequences=(8,))
+    left_out = [(row.model, row.reason) for row in report.rows if row.engine == "deepsparse"]
+    reason = "not installed (pip install it)"
+    assert left_out == [("real", reason), ("blocks", reason)]
+
+
+def test_the_limit_is_reported_when_it_is_asked_for(faults: dict[str, str]) -> None:
+    report = bench(FakeModel(), engines=("prunus", "torch"), sequences=(8,), limit=True)
+    rows = report.to_dict()["rows"]
+    # 8 operations for prunus and 16 for a dense engine, at 2e9 a second
+    assert [row["limit_milliseconds"] for row in rows] == pytest.approx([4e-6, 8e-6])
+    without = bench(FakeModel(), engines=("prunus",), sequences=(8,)).to_dict()["rows"]
+    assert "limit_milliseconds" not in without[0]
+
+
 def test_rivals_get_the_loader_the_first_shape_and_the_threads(
     faults: dict[str, str], tmp_path: Any
 ) -> None:
@@ -238,8 +277,9 @@ def test_progress_is_told(faults: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"engines": ("onnxruntime",)}, "the engines are prunus, "),
+        ({"engines": ("tvm",)}, "no engine 'tvm'; the engines are prunus, "),
         ({"engines": ()}, "no engine"),
+        ({"deepsparse_python": "python3.11"}, "python3.11.*add deepsparse"),
         ({"engines": ("prunus", "prunus")}, "named twice"),
         ({"batches": ()}, "no shape"),
         ({"batches": (0,)}, "below 1"),

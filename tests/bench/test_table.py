@@ -80,6 +80,24 @@ of FMA peak | largest difference | note                      |
 """
 
 
+def test_the_limit_has_a_column_when_it_is_asked_for() -> None:
+    report = dataclasses.replace(REPORT, limit=True)
+    titles, _, first, second, *_ = table(report.to_markdown())
+    assert titles[6:8] == ["limit ms", "of FMA peak"]
+    assert first[6:8] == ["5.25", "42 %"]  # 1.216e9 operations at 231.6e9 a second, of 12.5 ms
+    assert second[6:8] == ["–", "–"]
+    rows = report.to_dict()["rows"]
+    assert rows[0]["limit_milliseconds"] == pytest.approx(5.2504, abs=1e-4)
+    assert rows[1]["limit_milliseconds"] is None
+    assert "limit_milliseconds" not in REPORT.to_dict()["rows"][0]
+
+
+def table(markdown: str) -> list[list[str]]:
+    """The cells of the table's lines."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines]
+
+
 def test_several_models_have_a_column_and_their_own_reference() -> None:
     other = row("prunus", milliseconds(5), model="blocks", difference=0.0, reference="prunus-dense")
     text = dataclasses.replace(REPORT, rows=[*ROWS, other]).to_markdown()

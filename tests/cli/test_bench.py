@@ -94,6 +94,63 @@ def test_rivals_get_a_loader_for_each_model(
     assert zeros[1] == pytest.approx(0.9, abs=0.05)
 
 
+def test_results_are_saved_and_compared(prunus: Any, pruned_folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "before.json"
+    first = prunus("bench", pruned_folder, *QUICK, *OURS, "--json", "--save", saved)
+    assert first.status == 0, first.stderr
+    assert saved.read_text() == first.stdout
+    again = prunus("bench", pruned_folder, *QUICK, *OURS, "--baseline", saved)
+    assert again.status == 0, again.stderr
+    assert f"- Baseline: {saved}, 2 rows in common" in again.stdout
+    assert "÷ baseline" in again.stdout
+    assert "Warning" not in again.stdout
+    rows = [line for line in again.stdout.splitlines() if line.startswith("| prunus")]
+    assert all(" by medians" in row for row in rows)
+
+
+def test_the_limit_is_a_column_that_must_be_asked_for(prunus: Any, pruned_folder: Path) -> None:
+    asked = ("bench", pruned_folder, *QUICK, "--engine", "prunus,prunus-dense")
+    assert "limit ms" not in prunus(*asked).stdout
+    assert "limit ms" in prunus(*asked, "--limit").stdout
+    sparse, dense = prunus(*asked, "--limit", "--json").json()["rows"]
+    assert 0 < sparse["limit_milliseconds"] < dense["limit_milliseconds"]
+    reached = sparse["limit_milliseconds"] / sparse["milliseconds"]["median"]
+    assert sparse["share_of_fma_peak"] == pytest.approx(reached)
+
+
+def test_deepsparse_without_an_interpreter_is_left_out_with_the_reason(
+    prunus: Any, pruned_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PRUNUS_DEEPSPARSE_PYTHON", raising=False)
+    engines = ("--engine", "prunus,deepsparse")
+    plain = prunus("bench", pruned_folder, *QUICK, *engines)
+    assert "pip install 'deepsparse==1.8.*' 'numpy<2' 'onnx==1.14.*'" in plain.stdout
+    named = ("--deepsparse-python", "no/such/python")
+    data = prunus("bench", pruned_folder, *QUICK, *engines, *named, "--json").json()
+    row = data["rows"][-1]
+    assert (row["engine"], row["milliseconds"]) == ("deepsparse", None)
+    assert row["left_out"].startswith("no/such/python cannot be run: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--baseline", "none.json"), "none.json cannot be read"),
+        (("--save", "none/report.json"), "a folder that is there"),
+        (("--deepsparse-python", "python3.11"), "add deepsparse"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_opened(
+    prunus: Any, pruned_folder: Path, tmp_path: Path, options: tuple[str, str], says: str
+) -> None:
+    name, value = options
+    place = value if name == "--deepsparse-python" else str(tmp_path / value)
+    ran = prunus("bench", pruned_folder, *QUICK, *OURS, name, place)
+    assert ran.status == 2
+    assert says in " ".join(ran.stderr.split())
+    assert "opening" not in ran.stderr
+
+
 @pytest.mark.usefixtures("tiny_stand_ins")
 @pytest.mark.parametrize(
     ("name", "says"),

@@ -1,7 +1,9 @@
-"""Timing prunus beside PyTorch and OpenVINO, honestly: same run, same threads, outputs compared."""
+"""Timing prunus beside other engines, honestly: same run, same threads, outputs compared."""
 
-from prunus.bench.engines import ENGINE_NAMES
+from prunus.bench.baseline import compare
+from prunus.bench.engines import ENGINE_NAMES, check_engines
 from prunus.bench.rounds import Summary, interleave, summarize, turn_of
+from prunus.bench.saved import read_report, save_report
 from prunus.bench.session import DEFAULT_ENGINES, run_bench
 from prunus.bench.shapes import parse_counts, parse_shapes
 from prunus.bench.table import Report, Row
@@ -12,10 +14,14 @@ __all__ = [
     "Report",
     "Row",
     "Summary",
+    "check_engines",
+    "compare",
     "interleave",
     "parse_counts",
     "parse_shapes",
+    "read_report",
     "run_bench",
+    "save_report",
     "summarize",
     "turn_of",
 ]

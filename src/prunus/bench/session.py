@@ -12,7 +12,16 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from prunus.bench.difference import largest_difference
-from prunus.bench.engines import ENGINE_NAMES, Arrays, Compiled, Engine, Job, Loader, make_engine
+from prunus.bench.engines import (
+    SKIP_ZEROS,
+    Arrays,
+    Compiled,
+    Engine,
+    Job,
+    Loader,
+    check_engines,
+    make_engine,
+)
 from prunus.bench.inputs import random_inputs
 from prunus.bench.machine import python_version, this_machine
 from prunus.bench.rounds import Turn, interleave, summarize
@@ -58,6 +67,7 @@ class Session:
     rounds: int
     seconds: float
     folder: Path
+    deepsparse_python: str | Path | None
     progress: Progress
 
 
@@ -76,14 +86,17 @@ def run_bench(
     vocabulary: int | None = None,
     density: Mapping[str, float] | None = None,
     cache: Path | None = None,
+    deepsparse_python: str | Path | None = None,
+    limit: bool = False,
     peak: Callable[[int], float] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Time engines side by side on every shape and compare their outputs.
 
-    Of several models the first is run by every engine, the others by ``prunus`` alone: a dense
-    engine takes as long for any weights. Each is compared with its own reference, PyTorch where it
-    is among the engines and a loader for the model is given, else prunus without sparse kernels.
+    Of several models the first is run by every engine, the others by those alone that skip zeros:
+    a dense engine takes as long for any weights. Each is compared with its own reference, PyTorch
+    where it is among the engines and a loader for the model is given, else prunus without sparse
+    kernels.
 
     Args:
         models: A compiled model, or several by name.
@@ -100,6 +113,9 @@ def run_bench(
         vocabulary: Number of ids to draw from; the models' own unless given.
         density: Share of the linear weights that is not zero, by model, for the header.
         cache: Folder where exports for the rivals are kept between runs.
+        deepsparse_python: The interpreter that has DeepSparse, for the engine of that name; unless
+            given, the environment variable ``PRUNUS_DEEPSPARSE_PYTHON``.
+        limit: Also report the time that each row's operations take at the FMA peak.
         peak: Measures the FMA peak in FLOP/s of so many threads.
         progress: Told what is being done.
 
@@ -107,7 +123,8 @@ def run_bench(
         InputError: For an unknown engine, a bad shape, or threads other than the models'.
     """
     named = models if isinstance(models, Mapping) else {"model": models}
-    _check(named, engines, rounds)
+    _check(named, rounds)
+    check_engines(engines, deepsparse_python)
     folder = TemporaryDirectory(prefix="prunus-bench-")
     with folder, contextlib.ExitStack() as stack:
         session = Session(
@@ -119,6 +136,7 @@ def run_bench(
             rounds=rounds,
             seconds=seconds,
             folder=cache or Path(folder.name),
+            deepsparse_python=deepsparse_python,
             progress=progress or _silent,
         )
         session.progress("measuring the FMA peak")
@@ -137,6 +155,7 @@ def run_bench(
         rows=with_ratios([*rows, *_left_out(seats)]),
         simulated={name: model.simulated for name, model in named.items() if model.simulated},
         density=density or {},
+        limit=limit,
     )
 
 
@@ -146,7 +165,8 @@ def _seats(session: Session, engines: Sequence[str], stack: contextlib.ExitStack
     seats = []
 
     def sit(label: str, name: str, timed: bool) -> Seat:
-        seat = Seat(label, make_engine(name, session.models[label]), timed)
+        engine = make_engine(name, session.models[label], session.deepsparse_python)
+        seat = Seat(label, engine, timed)
         stack.callback(seat.engine.close)
         session.progress(f"preparing {name} for {label}")
         job = Job(session.loaders.get(label), example, session.threads, session.folder)
@@ -157,7 +177,7 @@ def _seats(session: Session, engines: Sequence[str], stack: contextlib.ExitStack
         return seat
 
     for number, label in enumerate(session.models):
-        wanted = engines if number == 0 else [name for name in engines if name == "prunus"]
+        wanted = engines if number == 0 else [name for name in engines if name in SKIP_ZEROS]
         own = [sit(label, name, timed=True) for name in wanted]
         if number > 0 and "torch" in engines and label in session.loaders:
             own.append(sit(label, "torch", timed=False))
@@ -257,19 +277,9 @@ def _attempt(seat: Seat, action: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def _check(models: Mapping[str, Compiled], engines: Sequence[str], rounds: int) -> None:
+def _check(models: Mapping[str, Compiled], rounds: int) -> None:
     if not models:
         raise InputError("there is no model to time; give at least one")
-    if not engines:
-        raise InputError("there is no engine to time; give at least one")
-    unknown = [name for name in engines if name not in ENGINE_NAMES]
-    if unknown:
-        raise InputError(
-            f"no engine is called {unknown[0]!r}; the engines are {', '.join(ENGINE_NAMES)}"
-        )
-    twice = {name for name in engines if list(engines).count(name) > 1}
-    if twice:
-        raise InputError(f"the engine {min(twice)!r} is named twice; name each once")
     if rounds < 1:
         raise InputError(f"rounds={rounds}, expected at least 1")
 

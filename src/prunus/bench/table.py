@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prunus.bench.machine import Machine
 from prunus.bench.rounds import Summary
 from prunus.bench.shapes import Shape
 
+if TYPE_CHECKING:
+    from prunus.bench.baseline import Baseline, Change
+
 ABSENT = "–"
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,8 @@ class Row:
     ``seconds`` summarizes the time of one call; ``ratio`` is its median over that of the best dense
     engine at the same shape; ``difference`` is the largest absolute difference from the outputs of
     ``reference``. ``flops`` are the operations that a call needs: those of the nonzeros for an
-    engine that skips zeros, those of all weights for a dense one.
+    engine that skips zeros, those of all weights for a dense one. ``change`` is what became of its
+    time since an earlier run.
     """
 
     model: str
@@ -36,12 +42,16 @@ class Row:
     reference: str | None = None
     note: str = ""
     reason: str | None = None
+    change: Change | None = None
+
+    def limit(self, peak: float) -> float | None:
+        """Seconds below which no call can be: those of its operations at ``peak`` FLOP/s."""
+        return None if self.flops is None else self.flops / peak
 
     def peak_share(self, peak: float) -> float | None:
         """The share of ``peak`` FLOP/s that it reached with the operations that it needs."""
-        if self.flops is None or self.seconds is None:
-            return None
-        return self.flops / self.seconds.median / peak
+        limit = self.limit(peak)
+        return None if limit is None or self.seconds is None else limit / self.seconds.median
 
     @property
     def speedup(self) -> float | None:
@@ -60,6 +70,7 @@ class Row:
             "milliseconds": None if self.seconds is None else _milliseconds(self.seconds),
             "ratio_to_best_dense": _finite(self.ratio),
             "speedup": _finite(self.speedup),
+            "flops": _finite(self.flops),
             "share_of_fma_peak": _finite(self.peak_share(peak)),
             "largest_difference": _finite(self.difference),
             "reference": self.reference,
@@ -74,7 +85,8 @@ class Report:
 
     ``simulated`` maps the models whose weights are made up to how; ``density`` maps models to the
     share of their linear weights that is not zero; ``peak`` is the measured FMA peak of ``threads``
-    threads in FLOP/s.
+    threads in FLOP/s. With ``limit`` the time of each row's operations at that peak is shown;
+    ``baseline`` is the earlier run that the rows are compared with.
     """
 
     machine: Machine
@@ -85,6 +97,8 @@ class Report:
     rows: Sequence[Row]
     simulated: Mapping[str, str] = field(default_factory=dict)
     density: Mapping[str, float] = field(default_factory=dict)
+    limit: bool = False
+    baseline: Baseline | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -98,6 +112,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
+        baseline = {"baseline": self.baseline.to_dict()} if self.baseline else {}
         return {
             "machine": dataclasses.asdict(self.machine),
             "fma_peak_gflops": self.peak / 1e9,
@@ -113,18 +128,26 @@ class Report:
                 for model in self.models
             ],
             "reference": self.reference,
-            "rows": [row.to_dict(self.peak) for row in self.rows],
+            **baseline,
+            "rows": [self._row(row) for row in self.rows],
         }
 
     def to_markdown(self) -> str:
         """A header of a few lines and the table, its columns aligned."""
-        several = len(self.models) > 1
-        titles = [*(["model"] if several else []), *_TITLES]
-        cells = [
-            [*([row.model] if several else []), *_cells(row, self.reference, self.peak)]
-            for row in self.rows
-        ]
-        return "\n".join([*self._header(), "", *_aligned(titles, cells, texts=several + 1)]) + "\n"
+        columns = _columns(self)
+        cells = [[cell(row) for cell in columns.values()] for row in self.rows]
+        texts = list(columns).index("engine") + 1
+        return "\n".join([*self._header(), "", *_aligned(list(columns), cells, texts)]) + "\n"
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        """The row's plain values, with those that were asked for."""
+        values = row.to_dict(self.peak)
+        if self.limit:
+            limit = row.limit(self.peak)
+            values["limit_milliseconds"] = None if limit is None else 1e3 * limit
+        if self.baseline:
+            values["change"] = row.change and row.change.to_dict()
+        return values
 
     def _header(self) -> list[str]:
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
@@ -135,6 +158,7 @@ class Report:
             f"- Threads: {self.threads} for every engine; {self.rounds} interleaved rounds",
             f"- Versions: {versions}",
             f"- Largest difference: {_difference_line(self.reference)}",
+            *(self.baseline.lines() if self.baseline else ()),
         ]
 
     def _model_line(self, model: str) -> str:
@@ -156,39 +180,43 @@ def with_ratios(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(dataclasses.replace(row, ratio=_ratio(row, best)) for row in timed)
 
 
-_TITLES = (
-    "engine",
-    "batch × tokens",
-    "median ms",
-    "p10–p90 ms",
-    "÷ best dense",
-    "speed-up",
-    "of FMA peak",
-    "largest difference",
-    "note",
-)
-
-
 def _ratio(row: Row, best: Mapping[Shape, float]) -> float | None:
     if row.shape is None or row.seconds is None or not best.get(row.shape):
         return None
     return row.seconds.median / best[row.shape]
 
 
-def _cells(row: Row, reference: str | None, peak: float) -> list[str]:
-    share = row.peak_share(peak)
-    shape = "all" if row.shape is None else f"{row.shape[0]} × {row.shape[1]}"
-    return [
-        row.engine,
-        shape,
-        ABSENT if row.seconds is None else _figure(1e3 * row.seconds.median),
-        ABSENT if row.seconds is None else _spread(row.seconds),
-        ABSENT if row.ratio is None else f"{row.ratio:.2f}",
-        ABSENT if row.speedup is None else f"{row.speedup:.2f}×",
-        ABSENT if share is None else f"{100 * share:.0f} %",
-        _difference(row),
-        _note(row, reference),
-    ]
+def _columns(report: Report) -> dict[str, Callable[[Row], str]]:
+    """What the table shows of a row, by title."""
+    peak = report.peak
+    columns: dict[str, Callable[[Row], str]] = {
+        "model": lambda row: row.model,
+        "engine": lambda row: row.engine,
+        "batch × tokens": lambda row: f"{row.shape[0]} × {row.shape[1]}" if row.shape else "all",
+        "median ms": lambda row: _shown(row.seconds, lambda each: _figure(1e3 * each.median)),
+        "p10–p90 ms": lambda row: _shown(row.seconds, _spread),
+        "÷ best dense": lambda row: _shown(row.ratio, "{:.2f}".format),
+        "speed-up": lambda row: _shown(row.speedup, "{:.2f}×".format),
+        "÷ baseline": lambda row: _shown(row.change, str),
+        "limit ms": lambda row: _shown(row.limit(peak), lambda limit: _figure(1e3 * limit)),
+        "of FMA peak": lambda row: _shown(row.peak_share(peak), _percent),
+        "largest difference": _difference,
+        "note": lambda row: _note(row, report.reference),
+    }
+    wanted = {  # the others always are
+        "model": len(report.models) > 1,
+        "÷ baseline": report.baseline is not None,
+        "limit ms": report.limit,
+    }
+    return {title: cell for title, cell in columns.items() if wanted.get(title, True)}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _shown(value: Value | None, write: Callable[[Value], str]) -> str:
+    return ABSENT if value is None else write(value)
 
 
 def _difference(row: Row) -> str:

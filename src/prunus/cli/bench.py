@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from prunus.frontend.simulate import Simulation
 
 EXAMPLES = (
-    "prunus bench stand-in -b 1,8 -s 32,128 -t 2 --engine prunus,prunus-dense,torch,openvino",
+    "prunus bench stand-in -b 1,8 -s 32,128 -t 2 --engine prunus,torch,openvino,onnxruntime",
     "prunus bench huggingface/prunebert-base-uncased-6-finepruned-w-distil-squad",
-    "prunus bench bert-base-uncased --simulate 0.9 --simulate 0.85@16x1 --json",
+    "prunus bench bert-base-uncased --simulate 0.9 --simulate 0.85@16x1 --limit --save before.json",
+    "prunus bench bert-base-uncased --simulate 0.9 --baseline before.json",
 )
 
 
@@ -48,11 +50,40 @@ def bench(
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Out of prunus, prunus-dense, torch, torch-compile and openvino.",
+            help="Out of prunus, prunus-dense, openvino, onnxruntime, torch-compile, torch and "
+            "deepsparse.",
         ),
     ] = "prunus,prunus-dense,torch",
     rounds: Annotated[int, typer.Option(min=1, help="Turns that every engine has.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.0, help="Length of a turn.")] = 0.5,
+    limit: Annotated[
+        bool,
+        typer.Option(
+            "--limit", help="Show the time that a row's operations take at the measured FMA peak."
+        ),
+    ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False, help="Keep the results, for --baseline, as --json."
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Compare with the results that --save or --json gave before.",
+        ),
+    ] = None,
+    deepsparse_python: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            show_default="PRUNUS_DEEPSPARSE_PYTHON",
+            help="The interpreter that runs deepsparse, which needs an environment of its own.",
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -62,17 +93,31 @@ def bench(
     spread, the ratio to the best dense engine, and the largest difference of the outputs. One that
     cannot run here is left out, with the reason.
     """
-    shapes = _shapes(batch, sequence, shape)
-    engines = _engines(engine)
+    from prunus.bench import compare, read_report, save_report
+
+    settings = {
+        "shapes": _shapes(batch, sequence, shape),
+        "engines": _engines(engine, deepsparse_python),
+        "rounds": rounds,
+        "seconds": seconds,
+        "limit": limit,
+        "deepsparse_python": deepsparse_python,
+    }
+    earlier = None if baseline is None else read_report(baseline)
+    _check_parent(save)
     simulations = options.simulations()
     model = find_model(options)
     with progress() as say:
         opened = _open_all(model, simulations, options, say)
-        report = _run(model, simulations, opened, shapes, engines, rounds, seconds, say)
+        report = _run(model, simulations, opened, settings, say)
+    if earlier is not None:
+        report = compare(report, earlier, str(baseline))
     if json:
         print_json(report.to_dict())
     else:
         print(report.to_markdown(), end="")
+    if save is not None:
+        save_report(report, save)
 
 
 def _shapes(batch: str | None, sequence: str | None, shape: str | None) -> tuple[Shape, ...]:
@@ -89,17 +134,18 @@ def _shapes(batch: str | None, sequence: str | None, shape: str | None) -> tuple
     return parse_shapes(shape)
 
 
-def _engines(text: str) -> tuple[str, ...]:
-    from prunus.bench import ENGINE_NAMES
+def _engines(text: str, deepsparse_python: Path | None) -> tuple[str, ...]:
+    from prunus.bench import check_engines
 
-    names = tuple(name.strip() for name in text.split(","))
-    unknown = [name for name in names if name not in ENGINE_NAMES]
-    if unknown:
-        raise InputError(
-            f"--engine {text!r}: there is no engine {unknown[0]!r}; give names out of "
-            f"{', '.join(ENGINE_NAMES)}, with commas between"
-        )
-    return tuple(dict.fromkeys(names))
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    check_engines(names, deepsparse_python)
+    return names
+
+
+def _check_parent(file: Path | None) -> None:
+    """A mistyped name is told before the benchmark, not after."""
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise InputError(f"--save {file}: give the name of a file in a folder that is there")
 
 
 def _open_all(
@@ -136,10 +182,7 @@ def _run(
     model: Model,
     simulations: Sequence[Simulation],
     opened: dict[str, CompiledModel],
-    shapes: Sequence[Shape],
-    engines: Sequence[str],
-    rounds: int,
-    seconds: float,
+    settings: dict[str, Any],
     say: Say,
 ) -> Report:
     from prunus.bench import run_bench
@@ -151,12 +194,9 @@ def _run(
     return run_bench(
         opened,
         module_loader=loaders,
-        engines=engines,
-        shapes=shapes,
-        rounds=rounds,
-        seconds=seconds,
         vocabulary=vocabulary(opened[model.name]),
         density={name: 1 - each.explain().linear_zeros for name, each in opened.items()},
         cache=cache_folder(),
         progress=say,
+        **settings,
     )

@@ -1,24 +1,102 @@
-"""A transformers model as an ONNX file with dynamic axes, the form that OpenVINO is fastest with.
+"""A transformers model as ONNX files with dynamic axes, written once and kept.
 
 The exporter is the TorchScript one (``dynamo=False``): it takes positional tensors and a tuple of
 tensors back, so the module is wrapped. Operator set 14 is the newest that it writes for every
-encoder tried, in both attention implementations.
+encoder tried, in both attention implementations; the ONNX 1.14 that DeepSparse needs reads it too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from prunus.bench.engines.contract import Arrays
+from prunus.bench.engines.contract import Arrays, Job
 from prunus.bench.engines.torch_engine import as_tensors, float_tensors
 from prunus.bench.machine import package_versions
 
 OPSET = 14
+FILE = "model.onnx"
+ATTENTIONS = ("eager", "sdpa")
+AS_IT_IS = "as it is"
+
+
+class Exports:
+    """The exports of a module, each in a folder of its own, and what engines found out about them.
+
+    They are kept in ``job.folder`` by all that they depend on. Where that is impossible they go
+    into the ``temporary`` folder, and ``note`` says why.
+    """
+
+    def __init__(self, module: Any, job: Job, temporary: Path) -> None:
+        self._module, self._example, self._folder = module, job.example, temporary
+        self.note = ""
+        digest = fingerprint(module, tuple(job.example))
+        if digest is not None:
+            kept = job.folder / "onnx" / digest
+            with self._noting():
+                kept.mkdir(parents=True, exist_ok=True)
+                TemporaryDirectory(dir=kept).cleanup()  # it can be written
+                self._folder = kept
+
+    def path(self, attention: str) -> Path:
+        """The file with one of `attentions`, exported unless it is there."""
+        folder = self._folder / attention
+        if not (folder / FILE).is_file():
+            if attention != AS_IT_IS:
+                self._module.set_attn_implementation(attention)
+            with TemporaryDirectory(dir=self._folder) as work:
+                partial = Path(work, attention)
+                partial.mkdir()
+                export_onnx(self._module, self._example, partial / FILE)
+                _publish(partial, folder)
+        return folder / FILE
+
+    def recall(self, name: str) -> Any:
+        """What was remembered under the name, or None; as any file, it may hold anything."""
+        try:
+            return json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def remember(self, name: str, data: object) -> None:
+        """Keep plain data beside the exports."""
+        with self._noting(), TemporaryDirectory(dir=self._folder) as work:
+            partial = Path(work, "data")
+            partial.write_text(json.dumps(data, indent=2), encoding="utf-8")
+            partial.replace(self._folder / f"{name}.json")
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """What cannot be written is done without."""
+        try:
+            yield
+        except OSError as error:
+            self.note = f"; not kept for the next run: {error.strerror or error}"
+
+
+def attentions(module: Any) -> tuple[str, ...]:
+    """The attention implementations that the module can be exported with."""
+    if not hasattr(module, "set_attn_implementation"):
+        return (AS_IT_IS,)
+    if not getattr(module, "_supports_sdpa", False):
+        return ("eager",)
+    return ATTENTIONS
+
+
+def output_names(module: Any, example: Arrays) -> tuple[str, ...]:
+    """The names of the module's float outputs, which ONNX does not keep."""
+    import torch
+
+    with torch.inference_mode():
+        return tuple(float_tensors(module(**as_tensors(example))))
 
 
 def export_onnx(module: Any, example: Arrays, path: Path) -> None:
@@ -62,6 +140,15 @@ def fingerprint(module: Any, names: Sequence[str]) -> str | None:
         digest.update(repr((name, array.dtype.str, array.shape)).encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    """Rename a finished export into place, unless another process was first."""
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if not (folder / FILE).is_file():
+            raise
 
 
 def _positional(module: Any, names: Sequence[str]) -> Any:

@@ -56,11 +56,11 @@ class RemoteEngine:
         return self._note
 
     def versions(self) -> dict[str, str]:
-        """Asked here: it reads metadata alone."""
+        """Asked here: that imports nothing."""
         return self._engine.versions()
 
     def available(self) -> str | None:
-        """Asked here: it imports nothing."""
+        """Asked here: that imports nothing."""
         return self._engine.available()
 
     def prepare(self, job: Job) -> None:
@@ -130,9 +130,8 @@ class RemoteEngine:
         log = Path(self._files.name, "log.txt") if self._files is not None else None
         if log is None or not log.exists():
             return f'{ended} before it began; a script needs the guard if __name__ == "__main__":'
-        lines = log.read_text("utf-8", "replace").split("\n")
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-        return f"{ended}: {said}"
+        lines = text_lines(log.read_text("utf-8", "replace"))
+        return f"{ended}: {lines[-1] if lines else 'it said nothing'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +167,11 @@ def portable(loader: Loader, folder: Path) -> Loader:
             "define its class and its loader in a file that can be imported"
         ) from error
     return PickledModule(path)
+
+
+def text_lines(text: str) -> list[str]:
+    """The lines of a text that are not blank, without the space around them."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def thread_variables(threads: int) -> dict[str, str]:
@@ -226,7 +230,7 @@ def _only_here(loader: Loader) -> bool:
 
 def _reason(error: Exception) -> str:
     """The error in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = text_lines(str(error))
     message = lines[0] if lines else ""
     if isinstance(error, EngineError):
         return message
