@@ -101,6 +101,17 @@ class GraphBuilder:
         return verify(Graph(self.inputs, self.constants, tuple(self.nodes), outputs, limits or {}))
 
 
+def of_visible(array: np.ndarray, inputs: Arrays) -> np.ndarray:
+    """An output from each sequence's first token on: padding in front of it may see no key, and
+    what is computed there means nothing.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return array
+    seen = np.cumsum(mask, axis=1) > 0
+    return array[seen] if array.shape[:2] == mask.shape else array[seen[:, 0]]
+
+
 # Activations, written out as transformers writes them.
 
 

@@ -17,9 +17,12 @@ from prunus import cache
 from prunus.errors import InputError, SavedModelError
 from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
+from prunus.kernels.limits import measured_limits
 from prunus.passes import run_passes
 from prunus.plan import Options, make_options, make_plan
 from prunus.plan.explain import Explanation, explain, zeros
+from prunus.plan.profile import Profile, profile_calls
+from prunus.plan.timeline import trace_calls
 from prunus.runtime.executable import Executable
 from prunus.runtime.saved import SavedModel, load_model, save_model
 from prunus.runtime.trace import Event, Recorder
@@ -140,10 +143,7 @@ class CompiledModel:
             InputError: an unknown or missing input, a wrong dtype or shape, an empty batch, an id
                 outside its table, or a sequence beyond the model's limit.
         """
-        arrays, kind = self.signature.bind(args, kwargs)
-        sizes = bind_sizes(self.graph.inputs, arrays)
-        self._check_sizes(sizes)
-        return self.signature.pack(self._executable.run(arrays, sizes), kind)
+        return self._run(args, kwargs)
 
     def trace(self, *args: Any, **kwargs: Any) -> tuple[Event, ...]:
         """What every worker did during one call with these inputs, unit by unit, in the order in
@@ -152,12 +152,18 @@ class CompiledModel:
         Raises:
             InputError: as a call does.
         """
-        arrays, _ = self.signature.bind(args, kwargs)
+        recorder = Recorder()
+        self._run(args, kwargs, recorder)
+        return recorder.events()
+
+    def _run(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: Recorder | None = None
+    ) -> Any:
+        """A call, with what is done in it noted where there is a recorder."""
+        arrays, kind = self.signature.bind(args, kwargs)
         sizes = bind_sizes(self.graph.inputs, arrays)
         self._check_sizes(sizes)
-        recorder = Recorder()
-        self._executable.run(arrays, sizes, recorder)
-        return recorder.events()
+        return self.signature.pack(self._executable.run(arrays, sizes, recorder), kind)
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():
@@ -219,6 +225,31 @@ class CompiledModel:
             float(array.min()),
             float(array.max()),
             self.simulated,
+        )
+
+    def profile(self, inputs: Mapping[str, Any] | Sequence[Any], repeat: int = 20) -> Profile:
+        """Where the time of a call with these inputs goes: of `repeat` calls that are traced, after
+        one to warm up. Operations are counted as if no token were padding.
+
+        The processor's limits are measured at first use, which takes seconds, and remembered.
+
+        Raises:
+            InputError: as a call does.
+        """
+        if repeat < 1:
+            raise InputError(f"repeat={repeat}: at least one call must be traced")
+        args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
+        limits = measured_limits(self.threads, self.options.target)
+        calls = trace_calls(lambda recorder: self._run(args, kwargs, recorder), repeat)
+        arrays, _ = self.signature.bind(args, kwargs)
+        return profile_calls(
+            self.program,
+            calls,
+            bind_sizes(self.graph.inputs, arrays),
+            limits,
+            model=self.source.name,
+            simulated=self.simulated,
+            target=str(self.options.target),
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:

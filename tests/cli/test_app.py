@@ -15,7 +15,7 @@ import prunus as package
 from prunus.cli import models
 from prunus.errors import InputError
 
-COMMANDS = ("bench", "compile", "explain", "run", "env", "cache")
+COMMANDS = ("bench", "compile", "explain", "run", "profile", "env", "cache")
 HEAVY = ("torch", "transformers", "llvmlite", "numpy", "huggingface_hub")
 
 

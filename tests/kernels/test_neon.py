@@ -1,8 +1,9 @@
-"""Code for Arm, read as assembly: the kernels of the same emitters, with nothing lost to registers
-or calls.
+"""Code for Arm, read as assembly: the kernels of the same emitters, with nothing lost to registers,
+loads or calls. `test_neon_emulated.py` runs it.
 """
 
 import re
+from typing import NamedTuple
 
 import pytest
 
@@ -16,14 +17,17 @@ from prunus.kernels.row_stream import RowStream
 from prunus.kernels.spec import Kernel
 from prunus.kernels.target import NEON, parse_target
 from prunus.kernels.tokens import Embed, TakeTokens, Unpack
+from tests.kernels.emulator import NEOVERSE as TARGET
 
-TARGET = "llvm -mtriple=aarch64-unknown-linux-gnu -mcpu=neoverse-n1"
 WIDTHS = (16, 32, 48, 64)
-EPILOGUES = (Epilogue(), Epilogue("gelu", True))
+GELU = Epilogue("gelu", True)
+EPILOGUES = (Epilogue(), GELU)
 
 # `fmla v22.4s, v26.4s, v24.s[0]` or `fmla v19.4s, v10.4s, v11.4s`
 FMLA = re.compile(r"fmla\s+v\d+\.4s, v\d+\.4s, v\d+\.(4s|s\[\d\])")
 CALL = re.compile(r"(bl|blr)\s+(\S+)")
+# What a load fills: `ldp q5, q6, [x19]`, `ld1r { v11.4s }, [x2], #4`, `ldrh w19, [x13, x7, lsl #1]`
+LOAD = re.compile(r"(ld\w+)\s+([^\[]+)\[")
 LABEL = re.compile(r"(\.?\w+):")
 
 
@@ -59,12 +63,38 @@ def sums(kernel: Kernel) -> list[list[str]]:
     ]
 
 
-def check_sums(kernel: Kernel, fmlas: int) -> None:
-    """Every loop of sums holds exactly the FMAs that it must, and no register is spilled in it."""
+class Loads(NamedTuple):
+    """What a loop loads: vectors of activations, single weights, indices."""
+
+    vectors: int
+    weights: int
+    indices: int
+
+
+def loads(loop: list[str]) -> Loads:
+    """A pair of registers counts as two loads; a load that fills all lanes with one float is a
+    weight.
+    """
+    counts = dict.fromkeys(Loads._fields, 0)
+    for name, filled in (found.groups() for line in loop if (found := LOAD.match(line))):
+        for register in re.findall(r"\b([a-z])\d+", filled):
+            if name == "ld1r" or register in "sd":
+                counts["weights"] += 1
+            else:
+                counts["vectors" if register in "qv" else "indices"] += 1
+    return Loads(**counts)
+
+
+def check_sums(kernel: Kernel, *, fmlas: int, needed: Loads) -> None:
+    """Every loop of sums holds exactly the FMAs and the loads that it must, of activations at most
+    one an FMA, and no register is spilled in it.
+    """
+    assert needed.vectors <= fmlas
     loops = sums(kernel)
     assert loops
     for loop in loops:
         assert sum(bool(FMLA.match(line)) for line in loop) == fmlas
+        assert loads(loop) == needed
         assert not [line for line in loop if "[sp" in line or CALL.match(line)]
 
 
@@ -77,17 +107,19 @@ def test_the_target_is_neon() -> None:
 @pytest.mark.parametrize("epilogue", EPILOGUES, ids=str)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_row_stream_keeps_its_sums_in_registers(width: int, epilogue: Epilogue) -> None:
-    check_sums(RowStream(width, 192, epilogue), width // 4)
+    vectors = width // 4
+    check_sums(RowStream(width, 192, epilogue), fmlas=vectors, needed=Loads(vectors, 1, 1))
 
 
-@pytest.mark.parametrize("epilogue", EPILOGUES, ids=str)
+@pytest.mark.parametrize(("width", "epilogue"), [*((w, Epilogue()) for w in WIDTHS), (64, GELU)])
 @pytest.mark.parametrize("indexed", [False, True])
 @pytest.mark.parametrize("rows", [1, 4, 6])
-@pytest.mark.parametrize("width", [16, 64])
 def test_panel_keeps_its_sums_in_registers(
     width: int, rows: int, indexed: bool, epilogue: Epilogue
 ) -> None:
-    check_sums(Panel(width, rows, indexed, epilogue), rows * register_vectors(parse_target(TARGET)))
+    vectors = register_vectors(parse_target(TARGET))
+    kernel = Panel(width, rows, indexed, epilogue)
+    check_sums(kernel, fmlas=rows * vectors, needed=Loads(vectors, rows, int(indexed)))
 
 
 @pytest.mark.parametrize("mask", ["none", "key", "full"])

@@ -162,7 +162,8 @@ def test_bindings_are_bounded() -> None:
 
 def placed(executable: Executable, sizes: Sizes) -> Placement:
     buffers = executable.program.buffers.items()
-    return Placement(executable.program, {n: evaluate(b.tokens, sizes) for n, b in buffers})
+    tokens = {name: evaluate(buffer.tokens, sizes) for name, buffer in buffers}
+    return Placement(executable.program, tokens, chained=True)
 
 
 def groups(executable: Executable) -> list[list[NativeStep]]:

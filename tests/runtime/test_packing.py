@@ -22,7 +22,7 @@ def test_lengths_are_read_off_any_spelling_of_a_mask(lengths: list[int], more: i
     real = prefix(lengths, length)
     for hidden in (-np.inf, LOWEST, -1e31):
         for mask in (real, np.where(real, np.float32(0), np.float32(hidden))):
-            assert (lengths_of(mask, len(lengths), length) == lengths).all()
+            np.testing.assert_array_equal(lengths_of(mask, len(lengths), length), lengths)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_soft_mask_has_no_lengths() -> None:
 
 def test_one_mask_for_all_sequences() -> None:
     mask = np.array([True, True, False]).reshape(1, 1, 1, 3)
-    assert (lengths_of(mask, 4, 3) == 2).all()
+    np.testing.assert_array_equal(lengths_of(mask, 4, 3), [2, 2, 2, 2])
 
 
 @given(LENGTHS, st.integers(0, 4))

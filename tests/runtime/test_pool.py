@@ -55,6 +55,7 @@ class Count:
         self.records[:, walker.STEP_TAIL_KERNEL] = addresses[1]
         self.records[:, walker.STEP_TAIL] = tail
         self.records[:, walker.STEP_BARRIER] = barriers or [True] * steps
+        self.records[:, [walker.STEP_CHAIN, walker.STEP_UNITS]] = 1
         self.records[:, walker.STEP_CHAIN] = self.records[:, walker.STEP_UNITS] = 1
         self.claims = aligned_words(steps * workers * 8).reshape(steps, workers, 8)
         for step, count in enumerate(units):
@@ -78,6 +79,30 @@ def test_every_unit_of_every_step_runs_once(workers: int) -> None:
         wanted = [(s, u, int(u >= 6)) for s, count in enumerate(units) for u in range(count)]
         assert sorted(program.calls) == wanted
     started.close()
+
+
+def test_a_claim_of_a_chain_goes_through_all_its_steps() -> None:
+    by_worker: dict[int, list[tuple[int, int]]] = {}
+
+    def work(step: int, unit: int, scratch: int) -> None:
+        by_worker.setdefault(scratch, []).append((step, unit))
+
+    program = Count(work, [4, 0, 3], workers=2)
+    program.records[:2, walker.STEP_CHAIN] = 2
+    program.records[:2, walker.STEP_UNITS] = 2, 3
+    started = Pool(2)
+    started.run(program.address)
+    started.close()
+    claims = []
+    for calls in by_worker.values():
+        chained = [call for call in calls if call[0] < 2]
+        for i in range(0, len(chained), 5):
+            claim = chained[i][1] // 2
+            links = [(0, 2 * claim), (0, 2 * claim + 1)]
+            assert chained[i : i + 5] == links + [(1, 3 * claim + j) for j in range(3)]
+            claims.append(claim)
+    assert sorted(claims) == [0, 1, 2, 3]
+    assert sorted(unit for step, unit, _ in program.calls if step == 2) == [0, 1, 2]
 
 
 def test_a_barrier_parts_two_steps() -> None:

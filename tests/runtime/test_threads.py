@@ -67,6 +67,44 @@ def test_quota_of_version_1(
 
 def test_no_cgroup_sets_no_quota(tmp_path: Path) -> None:
     assert cgroup_quota(tmp_path) is None
+    assert cgroup_quota(tmp_path, tmp_path / "missing") is None
+
+
+def member(root: Path, lines: str, quotas: dict[str, int]) -> int | None:
+    """The quota of a process whose /proc/self/cgroup has these lines, where some cgroups have
+    quotas, in processors.
+    """
+    for name, processors in quotas.items():
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if name.startswith("cpu"):
+            (folder / "cpu.cfs_quota_us").write_text(f"{100_000 * processors}\n")
+            (folder / "cpu.cfs_period_us").write_text("100000\n")
+        else:
+            (folder / "cpu.max").write_text(f"{100_000 * processors} 100000\n")
+    (root / "membership").write_text(lines)
+    return cgroup_quota(root, root / "membership")
+
+
+@pytest.mark.parametrize(
+    ("lines", "quotas", "processors"),
+    [
+        ("0::/slice/app\n", {"slice/app": 3}, 3),
+        ("0::/slice/app\n", {"slice": 2, "slice/app": 3}, 2),
+        ("0::/slice/app\n", {"slice": 5, "slice/app": 3, "slice/other": 1}, 3),
+        ("0::/\n", {"slice": 2}, None),
+        ("0::/../other\n", {"slice": 2}, None),
+        ("4:cpu,cpuacct:/docker/ab\n", {"cpu/docker/ab": 2}, 2),
+        ("4:cpu,cpuacct:/docker/ab\n", {"cpu": 2, "docker/ab": 1}, 2),
+        ("3:cpuset:/docker/ab\n", {"cpu/docker/ab": 1}, None),
+        ("1:cpu:/ab\n0::/slice\n", {"cpu/ab": 4, "slice": 3}, 3),
+        ("nonsense\n", {"slice": 1}, None),
+    ],
+)
+def test_quota_of_the_processs_own_cgroup(
+    tmp_path: Path, lines: str, quotas: dict[str, int], processors: int | None
+) -> None:
+    assert member(tmp_path, lines, quotas) == processors
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from prunus.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from prunus.cli.explain import explain
 from prunus.cli.options import is_debugging
 from prunus.cli.output import print_error, readable_warnings
+from prunus.cli.profile import EXAMPLES as PROFILE_EXAMPLES
+from prunus.cli.profile import profile
 from prunus.cli.run import EXAMPLES as RUN_EXAMPLES
 from prunus.cli.run import run
 from prunus.errors import PrunusError
@@ -83,5 +85,6 @@ app.command(epilog=_examples(BENCH_EXAMPLES))(bench)
 app.command(epilog=_examples(COMPILE_EXAMPLES))(compile)
 app.command(epilog=_examples(EXPLAIN_EXAMPLES))(explain)
 app.command(epilog=_examples(RUN_EXAMPLES))(run)
+app.command(epilog=_examples(PROFILE_EXAMPLES))(profile)
 app.command(epilog=_examples(ENV_EXAMPLES))(env)
 app.add_typer(cache_app, name="cache")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from prunus.cli.options import Debug, Json
-from prunus.cli.output import print_json, size, table
+from prunus.cli.output import print_json, progress, size, table
 from prunus.errors import TargetError
 
 if TYPE_CHECKING:
     from prunus.bench.machine import Machine
+    from prunus.kernels.limits import Limits
 
-EXAMPLES = ("prunus env", "prunus env --json")
+EXAMPLES = ("prunus env", "prunus env --json", "prunus env --measure")
 
 PACKAGES = (
     "llvmlite",
@@ -26,16 +29,29 @@ PACKAGES = (
 )
 
 
-def env(json: Json = False, debug: Debug = False) -> None:
-    """Show processor, threads, versions and cache: what a report of a problem should hold."""
-    data = _data()
+def env(
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Measure the processor's limits anew: on a quiet machine, please."
+        ),
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show processor, threads, versions and cache: what a report of a problem should hold.
+
+    The processor's limits (FMAs a second; bytes a second of vector loads) are measured once, in a
+    few seconds, and remembered.
+    """
+    data = _data(measure)
     if json:
         print_json(data)
     else:
         print(table(_lines(data)))
 
 
-def _data() -> dict[str, Any]:
+def _data(measure: bool) -> dict[str, Any]:
     import dataclasses
 
     from prunus import __version__
@@ -47,7 +63,7 @@ def _data() -> dict[str, Any]:
         "prunus": __version__,
         "processor": {**dataclasses.asdict(machine), "description": machine.describe()},
         "threads": _threads(machine),
-        "target": _target(),
+        "target": _target(measure),
         "versions": {**python_version(), **package_versions(PACKAGES)},
         "missing": [name for name in PACKAGES if name not in package_versions(PACKAGES)],
         "cache": {
@@ -70,9 +86,9 @@ def _threads(machine: Machine) -> dict[str, int | None]:
     }
 
 
-def _target() -> dict[str, Any]:
-    """What code is made for, and its measured peak with one thread and with the default number."""
-    from prunus.kernels.peak import fma_peak
+def _target(measure: bool) -> dict[str, Any]:
+    """What code is made for, and its limits with one thread and with the default number."""
+    from prunus.kernels.limits import measured_limits
     from prunus.kernels.target import parse_target
     from prunus.runtime.threads import default_threads
 
@@ -80,13 +96,27 @@ def _target() -> dict[str, Any]:
         target = parse_target("native")
     except TargetError as error:  # the very machine that a report is about
         return {"error": str(error)}
-    peaks = {count: fma_peak(count, target) / 1e9 for count in {1, default_threads()}}
+    with progress() as say:
+        say("taking the processor's limits")
+        counts = sorted({1, default_threads()})
+        limits = [measured_limits(count, target, anew=measure) for count in counts]
     return {
         "cpu": target.cpu,
         "isa": target.isa.name,
         "triple": target.triple,
         "vector_bits": 32 * target.lanes,
-        "fma_peak_gflops": {str(count): peaks[count] for count in sorted(peaks)},
+        "fma_peak_gflops": {str(each.threads): each.fma / 1e9 for each in limits},
+        "loads": {str(each.threads): _loads(each) for each in limits},
+        "limits_remembered": all(each.remembered for each in limits),
+        "caches_assumed": limits[0].assumed,
+    }
+
+
+def _loads(limits: Limits) -> dict[str, dict[str, float]]:
+    """By where from: the rate, and the bytes that each thread went through over and over."""
+    return {
+        level: {"gigabytes_per_second": rate / 1e9, "buffer_bytes": limits.buffers[level]}
+        for level, rate in limits.loads.items()
     }
 
 
@@ -108,13 +138,35 @@ def _lines(data: dict[str, Any]) -> dict[str, str]:
             f"{target['cpu']}, {target['isa']} ({target['vector_bits']}-bit vectors), "
             f"{target['triple']}"
         )
-        lines["FMA peak"] = ", ".join(
-            f"{peak:.0f} GFLOP/s with {count} thread{'' if count == '1' else 's'}"
-            for count, peak in target["fma_peak_gflops"].items()
-        )
+        lines.update(_roofline(target))
     lines["versions"] = ", ".join(versions)
     if data["missing"]:
         lines["not installed"] = ", ".join(data["missing"])
     kinds = ", ".join(f"{each['entries']} {each['kind']}" for each in cache["kinds"])
     lines["cache"] = f"{cache['folder']}: {size(cache['bytes'])}" + (f" ({kinds})" if kinds else "")
     return lines
+
+
+def _roofline(target: dict[str, Any]) -> dict[str, str]:
+    """The measured limits, a line each."""
+    lines = {
+        "FMA peak": ", ".join(
+            f"{peak:.0f} GFLOP/s with {_threads_text(count)}"
+            for count, peak in target["fma_peak_gflops"].items()
+        )
+    }
+    for level in next(iter(target["loads"].values())):
+        lines[f"{level} loads"] = ", ".join(
+            f"{rates[level]['gigabytes_per_second']:.0f} GB/s with {_threads_text(count)}"
+            for count, rates in target["loads"].items()
+        )
+    if target["caches_assumed"]:
+        assumed = ", ".join(target["caches_assumed"])
+        lines["caches"] = f"not told by the system, so a common size was assumed of {assumed}"
+    if target["limits_remembered"]:
+        lines["limits"] = "measured earlier; --measure does it anew"
+    return lines
+
+
+def _threads_text(count: str) -> str:
+    return f"{count} thread{'' if count == '1' else 's'}"

@@ -102,6 +102,9 @@ class Graph:
     outputs: tuple[str, ...]
     limits: Mapping[str, int] = field(default_factory=dict)
     """The largest size of a symbol, where the model has one (a position table's length, say)."""
+    removed: int = 0
+    """Weights of linear layers that passes took out, as they had no effect: a report counts them
+    among the zeros."""
 
     def type_of(self, name: str) -> TensorType:
         """The type of any value of the graph. Prefer `types()` where many are asked for."""

@@ -24,11 +24,13 @@ _NAME = r"[\w.:/+\-]+"
 _NODE = re.compile(rf"({_NAME}) = (\w+)\(([^()]*)\)(?: \{{(.*)\}})?: (\w+\[[^\[\]]*\])")
 _VALUE = re.compile(rf"(input|constant) ({_NAME}): (\w+\[[^\]]*\])(?: \((.*)\))?")
 _LIMIT = re.compile(r"limit (\w+) = (\d+)")
+_REMOVED = re.compile(r"removed (\d+) weights")
 
 
 def print_graph(graph: Graph) -> str:
     """The graph as text; `parse_graph` reads it back."""
     lines = [f"limit {name} = {size}" for name, size in sorted(graph.limits.items())]
+    lines += [f"removed {graph.removed} weights"] if graph.removed else []
     lines += [f"input {name}: {type}" for name, type in graph.inputs.items()]
     lines += [_constant_text(name, constant) for name, constant in graph.constants.items()]
     lines += [node_text(node) for node in graph.nodes]
@@ -68,10 +70,13 @@ def parse_graph(text: str, constants: Mapping[str, Constant]) -> Graph:
     inputs: dict[str, TensorType] = {}
     used: dict[str, Constant] = {}
     limits: dict[str, int] = {}
+    removed = 0
     nodes: list[Node] = []
     for line in lines[1:-1]:
         if match := _LIMIT.fullmatch(line):
             limits[match[1]] = int(match[2])
+        elif match := _REMOVED.fullmatch(line):
+            removed = int(match[1])
         elif match := _VALUE.fullmatch(line):
             kind, name, type = match[1], match[2], parse_type(match[3])
             if kind == "input":
@@ -83,7 +88,7 @@ def parse_graph(text: str, constants: Mapping[str, Constant]) -> Graph:
         else:
             raise GraphError(f"cannot read the line {line[:120]!r}")
     outputs = tuple(name.strip() for name in lines[-1].removeprefix("return ").split(","))
-    return Graph(inputs, used, tuple(nodes), outputs, limits)
+    return Graph(inputs, used, tuple(nodes), outputs, limits, removed)
 
 
 def _constant(name: str, type: TensorType, constants: Mapping[str, Constant]) -> Constant:

@@ -97,6 +97,11 @@ class Attention(Kernel):
         mask = ("mask", "mask.batch", "mask.head")[: {"none": 0, "key": 2, "full": 3}[self.mask]]
         return (*tile_words("q", "k", "v", "y"), *sizes, *mask)
 
+    @property
+    def loads_per_fma(self) -> float:
+        """The rows of a register tile share the lanes; copies and softmax come on top."""
+        return 1 / ROWS
+
     def emit(self, k: Emitter) -> None:
         """Copy the head, then take chunks of queries of at most a register tile."""
         sequence, head = k.unit // k.word("heads"), k.unit % k.word("heads")

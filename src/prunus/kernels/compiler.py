@@ -6,6 +6,7 @@ version and the text of the emitters.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import threading
@@ -22,16 +23,32 @@ from prunus.errors import PrunusError
 from prunus.kernels.target import Target
 
 _lock = threading.RLock()
+"""Held by the thread that is inside LLVM."""
+
+_ending = False
 
 
-def _new_lock() -> None:
-    """A lock that another thread held at a fork would never be released in the child."""
-    global _lock
-    _lock = threading.RLock()
+def _end() -> None:
+    """Wait for the thread that is inside LLVM, and let none in any more: it would crash where the
+    ending process has torn down what LLVM needs (20 of 30 processes did).
+    """
+    global _ending
+    with _lock:
+        _ending = True
 
 
+def _check_not_ending() -> None:
+    if _ending:
+        raise PrunusError("no more code is compiled, as this process is ending")
+
+
+atexit.register(_end)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+    # A fork waits until no thread is inside LLVM. What one holds there (llvmlite has a lock of its
+    # own) would never be released in the child.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 @cache
@@ -69,6 +86,7 @@ def assembly(text: str, target: Target) -> str:
     here.
     """
     with _lock:
+        _check_not_ending()
         return str(_machine(target).emit_assembly(_optimized(text, target)))
 
 
@@ -90,6 +108,7 @@ class Linker:
                 f"code for {target} cannot run on this processor; use it to read the assembly, "
                 "or choose target='native'"
             )
+        _check_not_ending()
         _initialize()
         self.target = target
         self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=False)
@@ -106,6 +125,7 @@ class Linker:
         with _lock:
             tracker = self._trackers.get(identity)
             if tracker is None:
+                _check_not_ending()
                 tracker = self._trackers[identity] = self._link(identity, symbols, emit)
             return {symbol: int(tracker[symbol]) for symbol in symbols}
 
@@ -122,7 +142,16 @@ class Linker:
         return library.link(self._jit, f"prunus {len(self._trackers)} {symbols[0]}")
 
 
-@cache
+_linkers: dict[Target, Linker] = {}
+
+
 def linker(target: Target) -> Linker:
-    """The one linker of a target in this process."""
-    return Linker(target)
+    """The one linker of a target in this process.
+
+    Raises:
+        PrunusError: code for the target cannot run here, or this process is ending.
+    """
+    with _lock:
+        if target not in _linkers:
+            _linkers[target] = Linker(target)
+        return _linkers[target]

@@ -249,6 +249,13 @@ class Emitter:
         for v, value in enumerate(values):
             self.store(value, address + v * self.lanes * FLOAT)
 
+    def prefetch(self, address: Value) -> None:
+        """Bring a cache line nearer; any address is allowed."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
+        function = self._declare("llvm.prefetch.p0", kind)
+        to_read, all_caches, data = (ir.Constant(I32, flag) for flag in (0, 3, 1))
+        self.builder.call(function, [address.ir, to_read, all_caches, data])
+
     # Vectors
 
     def splat(self, scalar: Value | float) -> Value:

@@ -160,6 +160,11 @@ class Panel(Kernel):
         panels = ("row_groups", "groups", "table", "columns", "values")
         return (*tile_words("x", "y"), *self.epilogue.parameters, "bias", *panels)
 
+    @property
+    def loads_per_fma(self) -> float:
+        """The rows of a panel share the lanes."""
+        return 1 / self.rows
+
     def emit(self, k: Emitter) -> None:
         """For each panel and each register tile of tokens: sum over the inputs, finish, store."""
         tile, group = k.unit // k.word("row_groups"), k.unit % k.word("row_groups")

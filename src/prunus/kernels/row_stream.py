@@ -169,6 +169,11 @@ class RowStream(Kernel):
         streams = ("row_groups", "input_blocks", "groups", "blocks", "runs", "entries", "indices")
         return (*tile_words("x", "y"), *self.epilogue.parameters, "bias", *streams, "values")
 
+    @property
+    def loads_per_fma(self) -> float:
+        """Each nonzero loads the lanes of its own input."""
+        return 1.0
+
     def emit(self, k: Emitter) -> None:
         """Start the sums at the bias in the first block, add the other blocks, then activate."""
         tile, group = k.unit // k.word("row_groups"), k.unit % k.word("row_groups")

@@ -60,6 +60,13 @@ class Kernel(ABC):
         """Write the kernel's code."""
 
     @property
+    def loads_per_fma(self) -> float:
+        """Vectors of activations that it loads for each FMA, for its limit; 0 where they do not
+        count.
+        """
+        return 0.0
+
+    @property
     def symbol(self) -> str:
         """The name of the function."""
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:12]

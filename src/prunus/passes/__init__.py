@@ -10,6 +10,7 @@ from prunus.errors import GraphError
 from prunus.ir import Graph
 from prunus.ir import verify as verify_graph
 from prunus.passes.cancel_shapes import cancel_shapes
+from prunus.passes.drop_empty import drop_empty
 from prunus.passes.fold_constants import fold_constants
 from prunus.passes.fold_transposes import fold_transposes
 from prunus.passes.fuse_attention import fuse_attention
@@ -35,6 +36,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_embeddings,
     fuse_attention,
     cancel_shapes,
+    drop_empty,
     merge_qkv,
     fuse_epilogues,
     sparsify,

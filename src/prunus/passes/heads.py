@@ -51,7 +51,7 @@ def head_report(graph: Graph) -> tuple[HeadReport, ...]:
     for node in graph.nodes:
         if node.op == "attention":
             weights = {
-                role: _rows_behind(graph, producers.get(str(name)), producers)
+                role: _rows_behind(graph, str(name), producers)
                 for role, name in zip(ROLES, node.inputs, strict=False)
             }
             empty = {
@@ -66,16 +66,33 @@ def head_report(graph: Graph) -> tuple[HeadReport, ...]:
     return tuple(reports)
 
 
-def _rows_behind(
-    graph: Graph, node: Node | None, producers: Mapping[str, Node]
-) -> np.ndarray | None:
-    """The rows of the weight that compute a value: all of a layer's, or those that are sliced."""
-    if node is None or node.op != "slice":
-        return None if node is None else _weight(graph, node)
-    layer, attrs = producers.get(str(node.inputs[0])), node.attrs
-    weight = None if layer is None else _weight(graph, layer)
-    is_last_axis = attrs.axis in (-1, node.type.rank - 1) and attrs.step == 1
-    return weight[attrs.start : attrs.stop] if weight is not None and is_last_axis else None
+def layer_behind(value: str, producers: Mapping[str, Node]) -> tuple[Node, slice] | None:
+    """The linear layer that computes a value, and which rows of its weight do.
+
+    These are all rows, or those that a slice takes where queries, keys and values are one layer.
+    """
+    node = producers.get(value)
+    if node is None or node.op == "linear":
+        return None if node is None else (node, slice(None))
+    rows, layer = taken_features(node), producers.get(str(node.inputs[0]))
+    if rows is None or layer is None or layer.op != "linear":
+        return None
+    return layer, rows
+
+
+def taken_features(node: Node) -> slice | None:
+    """What a slice takes of the last axis; None of another node, or if only a call tells."""
+    if node.op != "slice" or node.attrs.axis not in (-1, node.type.rank - 1):
+        return None
+    ends: tuple[object, object] = node.attrs.start, node.attrs.stop
+    return slice(*ends, node.attrs.step) if all(isinstance(end, int) for end in ends) else None
+
+
+def _rows_behind(graph: Graph, value: str, producers: Mapping[str, Node]) -> np.ndarray | None:
+    """The rows of the weight that compute a value."""
+    found = layer_behind(value, producers)
+    weight = None if found is None else _weight(graph, found[0])
+    return None if found is None or weight is None else weight[found[1]]
 
 
 def _weight(graph: Graph, node: Node) -> np.ndarray | None:

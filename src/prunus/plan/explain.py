@@ -169,14 +169,16 @@ def _interpreted(
 
 
 def zeros(program: Program) -> tuple[float, float]:
-    """The shares of zeros in linear weights, and in all floating-point constants."""
+    """The shares of zeros in linear weights, and in all floating-point constants, with what was
+    taken out of the model for having no effect.
+    """
     constants = program.graph.constants
     names = {step.weight for step in program.native_steps if step.weight is not None}
     return _share(program, names), _share(program, constants)
 
 
 def _share(program: Program, names: Iterable[str]) -> float:
-    total, nonzero = 0, 0.0
+    total, nonzero = program.graph.removed, 0.0
     for name in names:
         constant = program.graph.constants[name]
         if not constant.type.is_float:

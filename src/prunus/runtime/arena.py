@@ -48,10 +48,11 @@ def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return a[0] <= b[1] and b[0] <= a[1]
 
 
-def lifetimes(program: Program) -> dict[str, Life]:
-    """When each buffer that is touched is in use."""
+def lifetimes(program: Program, *, chained: bool) -> dict[str, Life]:
+    """When each buffer that is touched is in use, if chains are taken as such or step by step."""
     lives: dict[str, Life] = {}
-    for number, chain in enumerate(find_chains(program.steps)):
+    alone = [range(i, i + 1) for i in range(len(program.steps))]
+    for number, chain in enumerate(find_chains(program.steps) if chained else alone):
         for position in chain:
             step = program.steps[position]
             for name in step.buffers() if isinstance(step, NativeStep) else ():
@@ -110,11 +111,16 @@ class Placement:
     """Where the buffers of a program lie in the arena, for calls of up to so many tokens.
 
     A smaller call uses the same places, so that its sizes need no planning of their own.
+
+    Args:
+        program: Whose buffers.
+        tokens: Of each buffer.
+        chained: Whether steps may run as chains.
     """
 
-    def __init__(self, program: Program, tokens: Mapping[str, int]) -> None:
-        self.tokens = dict(tokens)
-        lives = lifetimes(program)
+    def __init__(self, program: Program, tokens: Mapping[str, int], *, chained: bool) -> None:
+        self.tokens, self.chained = dict(tokens), chained
+        lives = lifetimes(program, chained=chained)
         self._sizes = {name: buffer_bytes(program.buffers[name], tokens[name]) for name in lives}
         self.offsets, self.nbytes = place(self._sizes, lives)
 

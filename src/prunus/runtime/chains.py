@@ -4,6 +4,11 @@ Linear layers, normalisations and element-wise steps read of a tile only what wa
 tile; attention reads others. So between two attentions a worker can carry its own tiles through
 all steps: the tile stays in its cache, and there is nothing to wait for. Tiles that do not divide
 evenly among the workers go step by step instead, their rows split.
+
+The price is that the weights of all steps are read anew for each tile, and that no two of their
+buffers may share memory. So it pays where each worker has one tile, or where what lies between two
+steps outgrows the caches anyway. BERT-base at 95 %, two workers on Zen 4, chains ÷ step by step:
+1.00 at 2 tiles, 1.05 at 6 and 8 tiles, 0.93 at 16.
 """
 
 from __future__ import annotations
@@ -13,13 +18,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prunus.kernels.layout import tiles
 from prunus.runtime.program import NativeStep, NumpyStep, Step, Tiles
 
 Overlap = Callable[[frozenset[str], frozenset[str]], bool]
 """Whether two sets of buffers share memory."""
 
+MANY_TILES = 8
+"""Tiles of a worker from which on chains pay again."""
+
 ALONE, HEAD, LINK = range(3)
 """A record that stands for its own units, for a chain, or for a further step of that chain."""
+
+
+def chains_pay(tokens: int, workers: int) -> bool:
+    """Whether so many tokens are better taken through chains than step by step."""
+    share = tiles(tokens) // workers
+    return share == 1 or share >= MANY_TILES
 
 
 def find_chains(steps: Sequence[Step]) -> Iterator[range]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from prunus.ir import bind_node, bind_sizes, evaluate
 from prunus.kernels.layout import padded
 from prunus.kernels.target import Target
 from prunus.runtime.arena import LINE, Arena, Placement
+from prunus.runtime.chains import chains_pay
 from prunus.runtime.packing import (
     MAX_TOKENS,
     TOKENS,
@@ -63,7 +65,8 @@ class Executable:
         self.threads = threads
         self.arena = Arena()
         self._scratch = Arena()
-        self._placement = Placement(program, dict.fromkeys(program.buffers, 0))
+        empty = dict.fromkeys(program.buffers, 0)
+        self._placements = {c: Placement(program, empty, chained=c) for c in (False, True)}
         self._stride = 0
         self._prologue, steps = _split(program.steps)
         types = program.graph.types()
@@ -74,16 +77,19 @@ class Executable:
         self._prologues: OrderedDict[Key, list[NumpyCall]] = OrderedDict()
         self._bindings: OrderedDict[Key, list[Segment | NumpyCall]] = OrderedDict()
         self._lock = threading.Lock()
-        self._process = os.getpid()
         self._borrowed = _borrowed(program)
+        _executables.add(self)
+
+    def renew(self) -> None:
+        """In a forked child: forget what another thread held or was changing at that moment."""
+        self._lock = threading.Lock()
+        self._prologues.clear()
+        self._bindings.clear()
 
     def run(
         self, inputs: Values, sizes: dict[str, int], recorder: Recorder | None = None
     ) -> list[np.ndarray]:
         """The outputs for inputs whose dtypes and shapes have been checked against the graph."""
-        if self._process != os.getpid():
-            # Forked: a lock that another thread held at that moment would never be released here.
-            self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             parts = [self._call(*each, recorder) for each in self._divide(inputs, sizes)]
         return (
@@ -153,30 +159,31 @@ class Executable:
         """The parts after the prologue, bound to sizes."""
         # In whole quanta: fewer bindings, and only the way in and out needs the exact number.
         sizes = {**sizes, TOKENS: padded(packing.count)}
-        key = _key(sizes)
-        if key not in self._bindings and not self._has_room(sizes):
-            self._bindings.clear()
-        return _cached(self._bindings, key, lambda: self._bind_parts(sizes))
+        return _cached(
+            self._bindings, _key(sizes), lambda: self._bind_parts(sizes, self._make_room(sizes))
+        )
 
-    def _has_room(self, sizes: Sizes) -> bool:
-        """Whether the arena and the scratch are large enough for a call; else they grow."""
+    def _make_room(self, sizes: Sizes) -> Placement:
+        """Where buffers lie at a call; the arena and the scratch grow if they must."""
         buffers = self.program.buffers.items()
         tokens = {name: evaluate(buffer.tokens, sizes) for name, buffer in buffers}
         scratch = max((step.scratch(sizes) for step in self.program.native_steps), default=0)
-        if self._placement.fits(tokens) and scratch <= self._stride:
-            return True
-        most = {name: max(count, self._placement.tokens[name]) for name, count in tokens.items()}
-        self._placement = Placement(self.program, most)
-        self._stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
-        return False
+        chained = chains_pay(max(tokens.values(), default=0), self.threads)
+        placement = self._placements[chained]
+        if not placement.fits(tokens) or scratch > self._stride:
+            self._bindings.clear()
+            most = {name: max(count, placement.tokens[name]) for name, count in tokens.items()}
+            placement = self._placements[chained] = Placement(self.program, most, chained=chained)
+            self._stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
+        return placement
 
-    def _bind_parts(self, sizes: Sizes) -> list[Segment | NumpyCall]:
-        base = self.arena.reserve(self._placement.nbytes)
+    def _bind_parts(self, sizes: Sizes, placement: Placement) -> list[Segment | NumpyCall]:
+        base = self.arena.reserve(placement.nbytes)
         scratch = self._scratch.reserve(self._stride * self.threads)
         return [
             _numpy_call(part, sizes)
             if isinstance(part, NumpyStep)
-            else part.bind(sizes, self._placement, base, scratch, self._stride)
+            else part.bind(sizes, placement, base, scratch, self._stride)
             for part in self._parts
         ]
 
@@ -233,3 +240,16 @@ def _group(steps: Sequence[Step]) -> Iterator[list[NativeStep] | NumpyStep]:
             made |= step.makes_plain()
     if group:
         yield group
+
+
+_executables: weakref.WeakSet[Executable] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for executable in list(_executables):
+        executable.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    # Before the child's first call: two threads that call first would each see a new lock.
+    os.register_at_fork(after_in_child=_renew_all)

@@ -21,6 +21,9 @@ from prunus.runtime.chains import ALONE, HEAD, Order, find_chains, find_order
 from prunus.runtime.packing import Packing
 from prunus.runtime.program import Derived, Feed, Fresh, NativeStep, OfPacking, Sizes, Tiles
 
+KEPT_ORDERS = 8
+"""Orders of records that are kept: chains or not, a last tile or not, at two placements."""
+
 
 @dataclass(slots=True)
 class Segment:
@@ -64,6 +67,7 @@ class Segment:
                 made[id(feed)] = packing.pack(array) if feed.by_token else array
             self.words[position] = made[id(feed)].ctypes.data
         if self.packing is not packing:
+            self.packing = None  # should an interrupt come between
             self.held = [a.compute(packing, sizes) for _, a in self.template.of_packing]
             for (position, _), value in zip(self.template.of_packing, self.held, strict=True):
                 self.words[position] = _word(value)
@@ -92,8 +96,7 @@ class Template:
     ) -> None:  # fmt: skip
         self.steps, self.target, self.workers = steps, target, workers
         self._chains = list(find_chains(steps))
-        self._orders: dict[tuple[tuple[bool, bool], ...], Order] = {}
-        self._placement: Placement | None = None
+        self._orders: dict[tuple[Placement, tuple[tuple[bool, bool], ...]], Order] = {}
         self.feeds: list[tuple[int, Feed]] = []
         self.of_packing: list[tuple[int, OfPacking]] = []
         self._fresh: list[tuple[int, str, TensorType]] = []
@@ -160,7 +163,7 @@ class Template:
                 words[at] = _word(keep[-1])
             else:
                 words[at] = evaluate(argument, sizes)
-        work = self._units(sizes)
+        work = self._units(sizes, chained=placement.chained)
         order = self._order(placement, work)
         records = np.zeros((len(order.steps), walker.STEP_WORDS), np.int64)
         records[:, walker.STEP_ARGUMENTS] = words.ctypes.data + self._starts[order.steps]
@@ -182,7 +185,7 @@ class Template:
             self, names, units, header, records, claims, fresh_claims, words, fresh, keep
         )
 
-    def _units(self, sizes: Sizes) -> _Units:
+    def _units(self, sizes: Sizes, *, chained: bool) -> _Units:
         """How the work of each step is cut."""
         known: dict[int | Expr, int] = {}
 
@@ -198,27 +201,29 @@ class Template:
         full = np.where(count > 1, TILE, last)
         kernels, tail_kernels = np.zeros((2, len(count)), np.int64)
         for column, width in ((kernels, full), (tail_kernels, last)):
-            for each in np.unique(width):
-                column[width == each] = self._kernels(int(each))[width == each]
-        chained = np.zeros(len(count), np.int64)
-        for chain in self._chains:
+            # Not `np.unique`, in whose C++ a daemon thread aborts when its process ends.
+            for each in set(width.tolist()):
+                column[width == each] = self._kernels(each)[width == each]
+        together = np.zeros(len(count), np.int64)
+        for chain in self._chains if chained else ():
             if len(chain) > 1:
                 # As many full tiles as give every worker the same; the rest goes step by step.
                 whole = count[chain.start] - (last[chain.start] < TILE)
-                chained[chain.start : chain.stop] = whole // self.workers * self.workers
+                together[chain.start : chain.stop] = whole // self.workers * self.workers
         tail = (count - 1) * per_tile
-        return _Units(count, per_tile, chained, kernels, tail_kernels, tail)
+        return _Units(count, per_tile, together, kernels, tail_kernels, tail)
 
     def _order(self, placement: Placement, work: _Units) -> Order:
         """The records; kept, as they are few for all sizes."""
-        if self._placement is not placement:
-            self._placement, self._orders = placement, {}
         firsts = [chain.start for chain in self._chains]
         alone = work.chained < work.count
         parts = tuple((bool(work.chained[i]), bool(alone[i])) for i in firsts)
-        if parts not in self._orders:
-            self._orders[parts] = find_order(self.steps, self._chains, parts, placement.overlap)
-        return self._orders[parts]
+        key = (placement, parts)
+        if key not in self._orders:
+            while len(self._orders) > KEPT_ORDERS:
+                self._orders.pop(next(iter(self._orders)))
+            self._orders[key] = find_order(self.steps, self._chains, parts, placement.overlap)
+        return self._orders[key]
 
     def _claims(self, order: Order, work: _Units, records: np.ndarray) -> np.ndarray:
         """What is to be claimed of each record at first, [records, workers, words]; the units that

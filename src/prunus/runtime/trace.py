@@ -20,7 +20,8 @@ class Event:
 
     Attributes:
         step: The name of the step; of a wait, the step in front of which it waited, "" at the end.
-        kind: Work on a unit, a wait at a barrier, or a step on the interpreter.
+        kind: Work on a unit, a wait at a barrier (at the end only of the worker that calls), or a
+            step on the interpreter.
         worker: Its number; 0 is the thread that calls.
         unit: The number of the unit; -1 where there is none.
         begin: Seconds since the call began.
