@@ -66,7 +66,7 @@ def test_the_script_takes_every_step() -> None:
     for label in ("PyTorch, eager", "prunus, dense kernels", "prunus, skipping zeros"):
         assert re.search(rf"^  {label} +9\d % .* ms .*×", printed, re.MULTILINE), label
     for label in ("SIMULATED, 1×1 blocks", "SIMULATED, 16×1 blocks"):
-        assert re.search(rf"^  {label} +85 % .* ms .*×", printed, re.MULTILINE), label
+        assert re.search(rf"^  {label} +8\d % .* ms .*×", printed, re.MULTILINE), label
     assert "torch and transformers in it: not imported" in printed
     assert len(differences(printed)) == 10 and max(differences(printed)) <= 1e-4
 

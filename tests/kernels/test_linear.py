@@ -112,7 +112,8 @@ def stream(layer: Layer, target: str, input_block: int) -> None:
     packed = pack_row_streams(
         BlockSparse.from_dense(layer.weight), input_block=input_block, groups=layer.groups
     )
-    check(layer, target, packed, lambda width, e: RowStream(width, input_block, e))
+    for far in (False, True):
+        check(layer, target, packed, lambda width, e: RowStream(width, input_block, e, far))
 
 
 def dense(layer: Layer, target: str) -> None:

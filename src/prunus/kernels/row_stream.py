@@ -8,11 +8,15 @@ whatever the pattern. Three things decide its speed (measured on BERT-base at 95
   loop changes only a dozen
   times a block. In natural order every row ends in a mispredicted branch: 7.9 instead of 5.2 ms.
 - Values and 16-bit indices are streams of their own: 6 bytes a nonzero.
+
+In large batches activations come from beyond the second cache, in an order that no prefetcher of
+the processor guesses, so the kernel fetches them itself (16 tiles at 95 %, Zen 4): sums of the rows
+to come 6–8 % less time, and inputs of the next block 16 % less where a tile has 3,072 of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +34,16 @@ ROW_COST = 2
 """What visiting a row costs besides its nonzeros, in nonzeros: the load and the store of its
 sums."""
 
+ROWS_AHEAD = 8
+"""Visits from the fetch of a row's sums to their use. 4 and 16 are no better."""
+
+LINES_AHEAD = 2
+"""Cache lines of the next block of inputs that each visit fetches: a block has two to four times as
+many lines as there are visits, and what is missing the processor waits for. At 2 tiles, where it is
+of no use, this costs 2 %, and 4 lines would cost 6 %."""
+
+LINE = 64
+
 _GROUP_WORDS = 5
 
 
@@ -44,7 +58,7 @@ class RowStreams:
             [groups, 5].
         blocks: The number of runs in each block of each group: int32 [groups, blocks].
         runs: (nonzeros in a row, rows): int32 [runs, 2].
-        entries: The row of each visit: int32.
+        entries: The row of each visit, and ROWS_AHEAD more that are only fetched: int32.
         indices: uint16 [nonzeros], relative to the block.
         values: float32 [nonzeros].
     """
@@ -145,7 +159,7 @@ def pack_row_streams(weight: BlockSparse, *, input_block: int, groups: int) -> R
         np.ascontiguousarray(table),
         run_counts.astype(np.int32),
         np.ascontiguousarray(runs, dtype=np.int32),
-        visit_row.astype(np.int32),
+        np.concatenate((visit_row, np.zeros(ROWS_AHEAD))).astype(np.int32),
         indices,
         values,
     )
@@ -158,10 +172,13 @@ class RowStream(Kernel):
     Attributes:
         input_block: Inputs in a block.
         epilogue: What happens to the sums.
+        far: Whether the inputs may come from beyond the second cache, so that they are fetched a
+            block ahead.
     """
 
     input_block: int = 192
     epilogue: Epilogue = field(default_factory=Epilogue)
+    far: bool = False
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -203,11 +220,23 @@ class RowStream(Kernel):
         def resume(row: Value) -> list[Value]:
             return k.load_row(y.row(row), vectors)
 
-        self._block(k, stream, x, y, k.load_int(run_counts, 32), start)
+        def fetch_sums() -> None:
+            row = k.load_int(stream.entries.get() + ROWS_AHEAD * 4, 32)
+            fetch_lines(k, (residual or y).row(row), y.row_bytes // LINE)
+
+        inputs_ahead = k.variable(x.row(self.input_block))
+
+        def fetch_inputs() -> None:
+            fetch_lines(k, inputs_ahead.step(LINES_AHEAD * LINE), LINES_AHEAD)
+
+        fetch = [fetch_inputs] if self.far else []
+        runs = k.load_int(run_counts, 32)
+        self._block(k, stream, x, y, runs, start, [*fetch, fetch_sums])
         with k.loop(k.word("input_blocks"), start=1) as block:
             inputs = TileOperand(x.row(block * self.input_block), x.row_bytes)
+            inputs_ahead.set(inputs.row(self.input_block))
             runs = k.load_int(run_counts + block * 4, 32)
-            self._block(k, stream, inputs, y, runs, resume)
+            self._block(k, stream, inputs, y, runs, resume, fetch)
         if not linear:
             with k.loop(row1, start=row0) as row:
                 added = None if residual is None else residual.row(row)
@@ -222,14 +251,17 @@ class RowStream(Kernel):
         y: TileOperand,
         runs: Value,
         begin: Callable[[Value], list[Value]],
+        fetch: Sequence[Callable[[], None]],
     ) -> None:
         """y[row] (+)= Σ value · x[index], rows of equal count together so that no branch is
-        mispredicted.
+        mispredicted. Each visit also fetches what later ones need.
         """
         with k.loop(runs):
             run = stream.runs.step(8)
             count, rows = k.load_int(run, 32), k.load_int(run + 4, 32)
             with k.loop(rows):
+                for each in fetch:
+                    each()
                 row = k.load_int(stream.entries.step(4), 32)
                 sums = [k.variable(value) for value in begin(row)]
                 with k.loop(count):
@@ -238,6 +270,12 @@ class RowStream(Kernel):
                     for total, lanes in zip(sums, k.load_row(inputs, len(sums)), strict=True):
                         total.set(k.fma(value, lanes, total.get()))
                 k.store_row([total.get() for total in sums], y.row(row))
+
+
+def fetch_lines(k: Emitter, address: Value, lines: int) -> None:
+    """Prefetch so many cache lines."""
+    for line in range(lines):
+        k.prefetch(address + line * LINE)
 
 
 @dataclass(frozen=True, slots=True)
