@@ -27,6 +27,11 @@ MAX_ROWS = 6
 """Rows of a panel. With 4 vectors and their loads, 6 rows fill the 32 registers of AVX-512; with 2
 vectors, the 16 of AVX2."""
 
+VALUES_AHEAD = 4096
+"""Bytes between a value and the one that is fetched while it is used. With few tokens a dense layer
+waits for its weights: BERT-base at 1 × 16 tokens took 21.1 ms without this, 17.7 with 512, 16.9 with
+1024 and 2048, 16.2 with 4096. Free at 128 tokens."""
+
 _PANEL_WORDS = 5
 
 
@@ -196,6 +201,7 @@ class Panel(Kernel):
         sums = [[k.variable(k.splat(0.0)) for _ in range(vectors)] for _ in range(self.rows)]
         with k.loop(count) as i:
             column = k.load_int(columns + i * 4, 32) if self.indexed else i
+            k.prefetch(values + (i * (self.rows * FLOAT) + VALUES_AHEAD))
             lanes = k.load_row(x + column * (self.width * FLOAT), vectors)
             for row in range(self.rows):
                 weight = k.broadcast(values + i * (self.rows * FLOAT) + row * FLOAT)

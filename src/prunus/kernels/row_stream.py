@@ -42,6 +42,11 @@ LINES_AHEAD = 2
 many lines as there are visits, and what is missing the processor waits for. At 2 tiles, where it is
 of no use, this costs 2 %, and 4 lines would cost 6 %."""
 
+VALUES_AHEAD = 1024
+"""Bytes between a value and the one that is fetched while it is used; for indices half as many. At
+1 × 16 tokens, where weights come from the third cache: 0.60 instead of 0.70 ms for the first layers
+of the feed-forward networks; 2048 is as good, 4096 runs out of the first cache. Free elsewhere."""
+
 LINE = 64
 
 _GROUP_WORDS = 5
@@ -263,6 +268,8 @@ class RowStream(Kernel):
                 for each in fetch:
                     each()
                 row = k.load_int(stream.entries.step(4), 32)
+                k.prefetch(stream.values.get() + VALUES_AHEAD)
+                k.prefetch(stream.indices.get() + VALUES_AHEAD // 2)
                 sums = [k.variable(value) for value in begin(row)]
                 with k.loop(count):
                     value = k.broadcast(stream.values.step(FLOAT))
