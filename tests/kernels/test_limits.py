@@ -132,14 +132,3 @@ def test_the_name_of_the_processor(
     assert processor.processor_name()
     (tmp_path / "cpuinfo").write_text(text)
     assert processor.processor_name() == name
-
-
-def test_data_and_unified_caches_are_read(tmp_path: Path) -> None:
-    entries = [("Data", 1, "48K"), ("Instruction", 1, "32K"), ("Unified", 2, "2M")]
-    for number, (kind, level, size) in enumerate([*entries, ("Unified", 3, "?")]):
-        folder = tmp_path / f"index{number}"
-        folder.mkdir()
-        for name, text in (("type", kind), ("level", str(level)), ("size", size)):
-            (folder / name).write_text(f"{text}\n")
-    assert processor.read_caches(tmp_path) == {"L1d": 48 * 1024, "L2": 2 * 1024**2}
-    assert processor.read_caches(tmp_path / "absent") == {}

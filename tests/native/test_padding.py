@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunus.ir import bind_sizes
-from prunus.runtime import executable as executable_module
 from prunus.runtime.executable import Executable
 from prunus.runtime.packing import PackingRule
 from tests.graphs import MAX_SEQ, Arrays
@@ -62,11 +61,10 @@ def test_any_other_mask_computes_every_token() -> None:
 def test_a_batch_that_is_too_large_runs_in_parts(lengths: list[int], sentences: int) -> None:
     executable = compiled(encoder(), Decisions())
     inputs = ragged(lengths, 0)
-    with pytest.MonkeyPatch.context() as patch:
-        whole = run(executable, inputs)
-        smaller = compiled(encoder(), Decisions())
-        patch.setattr(executable_module, "MAX_TOKENS", sentences * max(lengths))
-        parts = run(smaller, inputs)
+    whole = run(executable, inputs)
+    smaller = compiled(encoder(), Decisions())
+    smaller.most = sentences * max(lengths)
+    parts = run(smaller, inputs)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
     assert isinstance(smaller.program.packing, PackingRule)

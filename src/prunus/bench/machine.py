@@ -7,9 +7,11 @@ import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 import psutil
+
+from prunus.kernels.processor import CPUINFO, processor_name, read_caches, read_cpuinfo, read_text
+from prunus.runtime.threads import usable_processors
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,48 +41,16 @@ class Machine:
 
 def this_machine() -> Machine:
     """Describe the machine that this process runs on."""
-    fields = read_cpuinfo(_text(Path("/proc/cpuinfo")))
+    fields = read_cpuinfo(read_text(CPUINFO))
     return Machine(
-        name=fields.get("name") or platform.processor() or platform.machine(),
+        name=processor_name(),
         family=fields.get("family", ""),
         model=fields.get("model", ""),
         cores=psutil.cpu_count(logical=False) or os.cpu_count() or 1,
-        usable=_usable(),
-        caches=read_caches(Path("/sys/devices/system/cpu/cpu0/cache")),
+        usable=usable_processors(),
+        caches=read_caches(),
         system=f"{platform.system()} {platform.machine()}",
     )
-
-
-def read_cpuinfo(text: str) -> dict[str, str]:
-    """Find ``name``, ``family`` and ``model`` of the first processor in the text of /proc/cpuinfo.
-
-    An Arm kernel prints no name but the implementer and part numbers; these stand in for all three.
-    """
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        key, separator, value = line.partition(":")
-        if separator:
-            fields.setdefault(key.strip(), value.strip())
-    if "model name" in fields:
-        named = {"name": "model name", "family": "cpu family", "model": "model"}
-        return {ours: fields[theirs] for ours, theirs in named.items() if theirs in fields}
-    if "CPU part" in fields:
-        implementer, part = fields.get("CPU implementer", "?"), fields["CPU part"]
-        family = fields.get("CPU architecture", "?")
-        return {"name": f"Arm {implementer}:{part}", "family": family, "model": part}
-    return {}
-
-
-def read_caches(folder: Path) -> dict[str, int]:
-    """Bytes of the data and unified caches in a Linux ``cpu0/cache`` folder, if there is one."""
-    caches = {}
-    for index in sorted(folder.glob("index*")):
-        kind, level = _text(index / "type").strip(), _text(index / "level").strip()
-        size = _text(index / "size").strip()
-        if kind in ("Data", "Unified") and size[:-1].isdigit() and size[-1:] in "KM":
-            scale = 1024 if size.endswith("K") else 1024**2
-            caches[f"L{level}{'d' if kind == 'Data' else ''}"] = int(size[:-1]) * scale
-    return caches
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
@@ -97,20 +67,6 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 def python_version() -> dict[str, str]:
     """The running interpreter, in the form of `package_versions`."""
     return {"python": platform.python_version()}
-
-
-def _usable() -> int:
-    # sched_getaffinity exists on Linux alone.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _size(size: int) -> str:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from prunus.kernels.emit import Emitter, Value
 from prunus.kernels.layout import FLOAT, QUANTUM, TILE
 from prunus.kernels.panel import register_vectors
 from prunus.kernels.spec import Kernel, tile_words
-from prunus.kernels.vector_math import exp_bounded
+from prunus.kernels.vector_math import LOG2_E, exp2_bounded
 
 Mask = Literal["none", "key", "full"]
 """No mask; one number for each key [batch, keys]; or one for each key and query [batch or 1, heads
@@ -24,6 +26,8 @@ or 1, keys, queries]."""
 
 ROWS = 6
 """Keys, or features, of a register tile."""
+
+LOWEST = float(np.finfo(np.float32).min)
 
 SLACK = QUANTUM
 """Floats between rows of scratch: a copy may run over the end of its row by a vector."""
@@ -156,7 +160,7 @@ class Attention(Kernel):
                 value = k.load_float(k.address("mask") + at * FLOAT)
             else:
                 value = k.number(0.0)
-            k.store_float(value, h.bias + j * FLOAT)
+            k.store_float(_in_powers_of_two(value, k.number(LOWEST)), h.bias + j * FLOAT)
         for i in range(ROWS):
             k.store_float(k.number(float("-inf")), h.bias + (h.keys + i) * FLOAT)
 
@@ -168,7 +172,7 @@ class Attention(Kernel):
         def finish_scores(j: Value, i: int, sums: list[Value]) -> None:
             row = j + i
             added = k.broadcast(h.bias + row * FLOAT)
-            lanes = [k.fma(s, k.splat(self.scale), added) for s in sums]
+            lanes = [k.fma(s, k.splat(self.scale * LOG2_E), added) for s in sums]
             lanes = self._masked(k, h, lanes, row, first)
             k.store_row(lanes, h.scores.row(row))
             for maximum, lane in zip(top, lanes, strict=True):
@@ -190,7 +194,7 @@ class Attention(Kernel):
             powers = []
             lanes = k.load_row(h.scores.row(j), vectors)
             for lane, high, total in zip(lanes, shift, totals, strict=True):
-                powers.append(exp_bounded(k, lane - high))
+                powers.append(exp2_bounded(k, lane - high))
                 total.set(total.get() + powers[-1])
             k.store_row(powers, h.scores.row(j))
         inverse = [(t.get() > 0.0).select(k.splat(1.0) / t.get(), k.splat(0.0)) for t in totals]
@@ -226,9 +230,10 @@ class Attention(Kernel):
             )
             inside = row.minimum(h.keys - 1)
             at = k.address("mask") + (start + inside * row_floats + first) * FLOAT
+            masks = [k.load(at + v * k.lanes * FLOAT, aligned=False) for v in range(len(lanes))]
             lanes = [
-                lane + k.load(at + v * k.lanes * FLOAT, aligned=False)
-                for v, lane in enumerate(lanes)
+                lane + _in_powers_of_two(m, k.splat(LOWEST))
+                for lane, m in zip(lanes, masks, strict=True)
             ]
         if self.causal:
             key = k.splat(k.as_float(row))
@@ -239,6 +244,14 @@ class Attention(Kernel):
             hidden = k.splat(float("-inf"))
             lanes = [(n < key).select(hidden, lane) for n, lane in zip(numbers, lanes, strict=True)]
         return lanes
+
+
+def _in_powers_of_two(mask: Value, lowest: Value) -> Value:
+    """A mask for scores of 2^score instead of e^score. The least float, by which models hide keys,
+    stays finite: a query all of whose keys have it sees them alike, as in PyTorch.
+    """
+    scaled = (mask * LOG2_E).maximum(lowest)
+    return (mask > float("-inf")).select(scaled, mask)
 
 
 def _span(k: Emitter, starts: str, sequence: Value) -> tuple[Value, Value]:

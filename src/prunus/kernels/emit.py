@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from prunus.kernels.layout import FLOAT, QUANTUM, TILE
-from prunus.kernels.target import Target
+from prunus.kernels.target import AVX512, Target
 
 I8, I16, I32, I64, F32 = (
     ir.IntType(8),
@@ -307,13 +307,28 @@ class Emitter:
         """The absolute value."""
         return self._intrinsic("llvm.fabs", x)
 
-    def power_of_two(self, exponent: Value) -> Value:
-        """2 to integral exponents (as floats) from -126 to 127."""
+    def round(self, x: Value) -> Value:
+        """The nearest integers, of two the even one."""
+        return self._intrinsic("llvm.rint", x)
+
+    def scale(self, x: Value, exponent: Value) -> Value:
+        """x · 2^exponent, for integral exponents (as floats) from -126 to 127."""
+        if self.target.isa is AVX512:
+            return self._scalef(x, exponent)
         integers = ir.VectorType(I32, self.lanes)
         whole = self.builder.fptosi(exponent.ir, integers)
         biased = self.builder.add(whole, ir.Constant(integers, [127] * self.lanes))
         bits = self.builder.shl(biased, ir.Constant(integers, [23] * self.lanes))
-        return Value(self.builder, self.builder.bitcast(bits, self.vector_type))
+        return x * Value(self.builder, self.builder.bitcast(bits, self.vector_type))
+
+    def _scalef(self, x: Value, exponent: Value) -> Value:
+        """One instruction of AVX-512 instead of four."""
+        vector, mask = self.vector_type, ir.IntType(self.lanes)
+        kind = ir.FunctionType(vector, [vector, vector, vector, mask, I32])
+        function = self._declare("llvm.x86.avx512.mask.scalef.ps.512", kind)
+        every, rounding = ir.Constant(mask, -1), ir.Constant(I32, 4)  # 4: as the processor is set
+        operands = [x.ir, exponent.ir, x.ir, every, rounding]
+        return Value(self.builder, self.builder.call(function, operands))
 
     def lane_numbers(self) -> Value:
         """0, 1, 2, … as floats."""

@@ -18,6 +18,11 @@ EXP_LOWEST = -87.33654  # below, e^x would be denormal, which costs a hundred cy
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
         5.0000001201e-1)  # fmt: skip
 
+# (2^r - 1) / r on |r| <= 1/2, least relative error of 2^r (1.7e-7), highest power first.
+_EXP2 = (1.3264723820611835e-3, 9.671512991189957e-3, 5.550733581185341e-2,
+         2.4022242426872253e-1, 6.931470036506653e-1)  # fmt: skip
+EXP2_LOWEST = -126.0  # below, 2^x would be denormal
+
 # erf on |x| <= 4 as x·P(x²)/Q(x²) (the coefficients of Eigen's float version), highest power first.
 _ERF_P = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06,
           -5.69250639462346e-05, -7.34990630326855e-04, -2.95459980854025e-03,
@@ -35,18 +40,24 @@ def _polynomial(k: Emitter, x: Value, coefficients: tuple[float, ...]) -> Value:
 
 def exp(k: Emitter, x: Value) -> Value:
     """e^x to about 1 ulp; 0 where it would be denormal, infinite from e^88.3762 on."""
-    power = exp_bounded(k, k.splat(EXP_HIGHEST).minimum(x))
-    return (x > EXP_HIGHEST).select(k.splat(float("inf")), power)
-
-
-def exp_bounded(k: Emitter, x: Value) -> Value:
-    """`exp` for x of at most 88.3762, as in a softmax, where no x is above 0."""
-    size = k.splat(EXP_LOWEST).maximum(x)
+    size = k.splat(EXP_LOWEST).maximum(k.splat(EXP_HIGHEST).minimum(x))
     n = k.floor(k.fma(size, k.splat(LOG2_E), k.splat(0.5)))
     r = k.fma(n, k.splat(-LN2_HIGH), size)
     r = k.fma(n, k.splat(-LN2_LOW), r)
-    power = k.fma(_polynomial(k, r, _EXP), r * r, r + 1.0) * k.power_of_two(n)
-    return (x < EXP_LOWEST).select(k.splat(0.0), power)
+    power = k.scale(k.fma(_polynomial(k, r, _EXP), r * r, r + 1.0), n)
+    power = (x < EXP_LOWEST).select(k.splat(0.0), power)
+    return (x > EXP_HIGHEST).select(k.splat(float("inf")), power)
+
+
+def exp2_bounded(k: Emitter, x: Value) -> Value:
+    """2^x for x of at most 127, as in a softmax, where no x is above 0: relative error 2e-7, and 0
+    where it would be denormal. It takes half the operations of `exp`.
+    """
+    size = k.splat(EXP2_LOWEST).maximum(x)
+    n = k.round(size)
+    r = size - n
+    power = k.scale(k.fma(_polynomial(k, r, _EXP2), r, k.splat(1.0)), n)
+    return (x < EXP2_LOWEST).select(k.splat(0.0), power)
 
 
 def erf(k: Emitter, x: Value) -> Value:

@@ -8,7 +8,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import TypeVar
 
 import numpy as np
@@ -18,15 +18,8 @@ from prunus.kernels.layout import padded
 from prunus.kernels.target import Target
 from prunus.runtime.arena import LINE, Arena, Placement
 from prunus.runtime.chains import chains_pay
-from prunus.runtime.packing import (
-    MAX_TOKENS,
-    TOKENS,
-    Packing,
-    PackingRule,
-    lengths_of,
-    packed,
-    whole,
-)
+from prunus.runtime.packing import TOKENS, Packing, PackingRule, lengths_of, packed, whole
+from prunus.runtime.parts import divide, most_tokens
 from prunus.runtime.pool import pool
 from prunus.runtime.program import NativeStep, NumpyStep, Program, Sizes, Step
 from prunus.runtime.segment import Segment, Template
@@ -64,6 +57,7 @@ class Executable:
         self.target = target
         self.threads = threads
         self.arena = Arena()
+        self.most = most_tokens(program.weight_bytes, threads)
         self._scratch = Arena()
         empty = dict.fromkeys(program.buffers, 0)
         self._placements = {c: Placement(program, empty, chained=c) for c in (False, True)}
@@ -100,18 +94,24 @@ class Executable:
         """The call, in parts of whole sequences where it has too many tokens."""
         rule = self.program.packing
         batch, length = self._padded_sizes(sizes)
-        if not isinstance(rule, PackingRule) or not rule.splits or batch * length <= MAX_TOKENS:
+        if not isinstance(rule, PackingRule) or not rule.splits or batch * length <= self.most:
             yield inputs, sizes
             return
-        step = max(1, MAX_TOKENS // length)
-        for first in range(0, batch, step):
-            part = {name: array[first : first + step] for name, array in inputs.items()}
+        values = self._prepared(inputs, sizes, None)
+        bounds = divide(self._packing(values, sizes).starts, self.most)
+        for first, end in pairwise(bounds):
+            part = {name: array[first:end] for name, array in inputs.items()}
             yield part, bind_sizes(self.program.graph.inputs, part)
 
-    def _call(self, inputs: Values, sizes: Sizes, recorder: Recorder | None) -> list[np.ndarray]:
+    def _prepared(self, inputs: Values, sizes: Sizes, recorder: Recorder | None) -> Values:
+        """The inputs, the constants, and what the prologue makes of them."""
         values: Values = {**self.program.constants, **inputs}
         for call in _cached(self._prologues, _key(sizes), lambda: self._bind_prologue(sizes)):
             call.run(values, recorder)
+        return values
+
+    def _call(self, inputs: Values, sizes: Sizes, recorder: Recorder | None) -> list[np.ndarray]:
+        values = self._prepared(inputs, sizes, recorder)
         packing = self._packing(values, sizes)
         for part in self._bind(sizes, packing):
             if isinstance(part, NumpyCall):

@@ -21,10 +21,6 @@ MASKED = -1e30
 """A mask that adds less than this hides its key: models write -inf or the least float32, and no
 score comes near."""
 
-MAX_TOKENS = 16384
-"""Tokens of a call at most; more run in parts, so that memory has a bound (about 250 MB for
-BERT-base). Parts cost nothing: at 8 × 128 tokens, parts of 128 to 512 were as fast as the whole."""
-
 
 @dataclass(frozen=True, slots=True)
 class PackingRule:

@@ -202,6 +202,11 @@ class Program:
         return {**sizes, TOKENS: evaluate(rule.batch, sizes) * evaluate(rule.length, sizes)}
 
     @property
+    def weight_bytes(self) -> int:
+        """What a pass over all weights reads."""
+        return sum(step.work.bytes for step in self.native_steps)
+
+    @property
     def native_steps(self) -> tuple[NativeStep, ...]:
         """The steps that run natively."""
         return tuple(step for step in self.steps if isinstance(step, NativeStep))

@@ -1,0 +1,81 @@
+"""How steady calls are: the 99th percentile against the median over 1,000 calls, beside OpenVINO's
+in the same run, and whether memory grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from harness import (
+    caller,
+    compiled_bert,
+    header,
+    make_bert,
+    make_inputs,
+    make_parser,
+    say,
+    table,
+    write_json,
+)
+
+from prunus.bench import turn_of
+from prunus.bench.engines import Job, make_engine
+from prunus.cache import cache_folder
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of all calls of both engines, block by block, and the memory of this process."""
+    model = compiled_bert(arguments.recipe, arguments)
+    inputs = make_inputs(model, 1, arguments.length)
+    ours = turn_of(caller(model, inputs))
+    samples: dict[str, list[float]] = {"prunus": [], "openvino": []}
+    memory = {}
+    with tempfile.TemporaryDirectory() as folder:
+        rival = make_engine("openvino", model)
+        try:
+            say("preparing openvino")
+            place = cache_folder() if arguments.size == "base" else Path(folder)
+            loader = partial(make_bert, arguments.recipe, arguments.size)
+            rival.prepare(Job(loader, inputs, arguments.threads, place))
+            rival.run(inputs)
+            say(f"{arguments.calls} calls of each")
+            for _ in range(arguments.calls // arguments.block):
+                # The first call of a block finds the caches full of the other's weights.
+                samples["prunus"] += list(ours(arguments.block + 1))[1:]
+                samples["openvino"] += list(rival.time(arguments.block + 1))[1:]
+                if len(samples["prunus"]) in (100, arguments.calls):
+                    memory[len(samples["prunus"])] = psutil.Process().memory_info().rss
+        finally:
+            rival.close()
+    return {"seconds": samples, "memory": memory}
+
+
+def main() -> None:
+    """Print both engines' percentiles."""
+    parser = make_parser(__doc__, rounds=1)
+    parser.add_argument("--recipe", default="0.95", help="zeros")
+    parser.add_argument("--length", type=int, default=128, help="tokens")
+    parser.add_argument("--calls", type=int, default=1000, help="of each engine")
+    parser.add_argument("--block", type=int, default=50, help="calls of an engine in a row")
+    arguments = parser.parse_args()
+    found = measure(arguments)
+    what = f"BERT-{arguments.size}, {arguments.recipe} zeros, 1 × {arguments.length}"
+    print(header(what, arguments, ("openvino",)) + "\n")
+    rows = []
+    for name, seconds in found["seconds"].items():
+        median, high, most = np.percentile(seconds, [50, 99, 100]) * 1e3
+        rows.append((name, f"{median:.2f}", f"{high:.2f}", f"{most:.2f}", f"{high / median:.2f}"))
+    print(table(("engine", "median ms", "p99 ms", "most ms", "p99 ÷ median"), rows))
+    lines = (f"{size / 1e6:.1f} MB after {calls} calls" for calls, size in found["memory"].items())
+    print(f"\nMemory of prunus's process: {', '.join(lines)}")
+    write_json(found, arguments)
+
+
+if __name__ == "__main__":
+    main()
