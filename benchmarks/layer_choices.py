@@ -17,7 +17,7 @@ from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.layout import TILE
 from prunus.plan import linear, make_options
 from prunus.plan.race import Choices, race
-from prunus.sparsity import BlockSparse, SparsityRecipe, measure, simulate
+from prunus.sparsity import BlockSparse, SparsityRecipe, measure, simulate_weight
 
 SHAPES = {"qkv": (2304, 768), "output": (768, 768), "up": (3072, 768), "down": (768, 3072)}
 RECIPES = ("0", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.97", "0.8@4x1", "0.8@1x4",
@@ -26,9 +26,8 @@ RECIPES = ("0", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.97", "0.8@4
 
 def make_weight(shape: tuple[int, int], recipe: str) -> Constant:
     """A random weight with the recipe's zeros, measured and stored as the passes do it."""
-    parsed = SparsityRecipe.parse(recipe)
     dense = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    weight = simulate(dense, parsed.sparsity, block=parsed.block or (1, 1), seed=1)
+    weight = simulate_weight(dense, SparsityRecipe.parse(recipe), seed=1)
     pattern = measure(weight)
     block = pattern.block or (1, 1)
     stored = BlockSparse.from_dense(weight, block) if pattern.zeros >= 0.5 else weight

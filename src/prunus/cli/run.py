@@ -135,6 +135,7 @@ def _data(
 ) -> dict[str, Any]:
     return {
         "model": compiled.source.name,
+        "threads": compiled.threads,
         "simulated": compiled.simulated,
         "outputs": {name: _summary(array) for name, array in outputs.items()},
         "written_to": None if path is None else str(path),
