@@ -54,7 +54,8 @@ def draw(growth: Growth, folder: Path) -> list[Path]:
 def draw_density(axis: Any, growth: Growth) -> None:
     """Against nonzeros: the straight line, and the dense kernel beside it."""
     ends = np.array([0.0, max(growth.density)])
-    axis.plot(100 * ends, _ms(growth.by_density.seconds, ends), "--", color=LAW, label="line")
+    line = _ms(growth.by_density.seconds, ends)
+    axis.plot(100 * ends, line, "--", color=LAW, label="nonzeros × tokens")
     _dots(axis, {100 * share: s for share, s in growth.density.items()}, "sparse kernels")
     if growth.dense:
         seconds = 1e3 * min(growth.dense.values())

@@ -28,20 +28,36 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def make_parser(
-    description: str | None, *, rounds: int = 7, seconds: float = 0.5, sized: bool = True
+    description: str | None,
+    *,
+    rounds: int = 7,
+    seconds: float | None = 0.5,
+    threads: int | None = None,
+    sized: bool = True,
 ) -> argparse.ArgumentParser:
-    """The options that the scripts have in common; `rounds` and `seconds` are their defaults.
+    """The options that the scripts have in common.
 
-    `sized` is for a script that times whole models: it lets them be tiny, to try the script.
+    Args:
+        description: What is shown.
+        rounds: The default.
+        seconds: The default; None where a turn is a number of calls, not a length of time.
+        threads: The number where there is no choice.
+        sized: Whether whole models are timed, which may be tiny then, to try the script.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     if sized:
         parser.add_argument("--size", choices=tuple(CONFIGS), default="base", help="of the BERT")
-    parser.add_argument("--threads", type=int, default=default_threads(), help="workers of a call")
+    if threads is None:
+        parser.add_argument(
+            "--threads", type=int, default=default_threads(), help="workers of a call"
+        )
+    else:
+        parser.set_defaults(threads=threads)
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of each contender")
-    parser.add_argument("--seconds", type=float, default=seconds, help="length of a turn")
+    if seconds is not None:
+        parser.add_argument("--seconds", type=float, default=seconds, help="length of a turn")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
@@ -85,8 +101,18 @@ def medians(
     return {key: statistics.median(s) for key, s in zip(calls, samples, strict=True)}
 
 
-def header(what: str, arguments: argparse.Namespace, packages: Sequence[str] = ()) -> str:
-    """What must be known to read the figures, as Markdown: model, processor, threads, versions."""
+def header(
+    what: str,
+    arguments: argparse.Namespace,
+    packages: Sequence[str] = (),
+    *,
+    taken: str = "medians",
+) -> str:
+    """What must be known to read the figures, as Markdown: model, processor, threads, versions.
+
+    `packages` are those that the script uses beside prunus's own, `taken` is what was taken of the
+    rounds.
+    """
     peak = fma_peak(arguments.threads) / 1e9
     versions = python_version() | package_versions(("prunus", "llvmlite", "numpy", *packages))
     return "\n".join(
@@ -94,7 +120,7 @@ def header(what: str, arguments: argparse.Namespace, packages: Sequence[str] = (
             f"- Model: {what}",
             f"- Processor: {this_machine().describe()}; measured FMA peak {peak:.0f} GFLOP/s "
             "with these threads",
-            f"- Threads: {arguments.threads}; medians of {arguments.rounds} interleaved rounds",
+            f"- Threads: {arguments.threads}; {taken} of {arguments.rounds} interleaved rounds",
             f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
         )
     )

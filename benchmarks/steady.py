@@ -29,8 +29,12 @@ from prunus.bench.engines import Job, make_engine
 from prunus.cache import cache_folder
 
 
+EARLY = 100
+"""Calls after which memory is read for the first time: what is made once has been made by then."""
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of all calls of both engines, block by block, and the memory of this process."""
+    """Seconds of all calls of both engines, in turns, and the memory of this process."""
     model = compiled_bert(arguments.recipe, arguments)
     inputs = make_inputs(model, 1, arguments.length)
     ours = turn_of(caller(model, inputs))
@@ -45,12 +49,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             rival.prepare(Job(loader, inputs, arguments.threads, place))
             rival.run(inputs)
             say(f"{arguments.calls} calls of each")
-            for _ in range(arguments.calls // arguments.block):
-                # The first call of a block finds the caches full of the other's weights.
-                samples["prunus"] += list(ours(arguments.block + 1))[1:]
-                samples["openvino"] += list(rival.time(arguments.block + 1))[1:]
-                if len(samples["prunus"]) in (100, arguments.calls):
-                    memory[len(samples["prunus"])] = psutil.Process().memory_info().rss
+            turn = arguments.calls // arguments.rounds
+            for _ in range(arguments.rounds):
+                # The first call of a turn finds the caches full of the other's weights.
+                samples["prunus"] += list(ours(turn + 1))[1:]
+                samples["openvino"] += list(rival.time(turn + 1))[1:]
+                made = len(samples["prunus"])
+                if made == arguments.calls or (made >= EARLY and not memory):
+                    memory[made] = psutil.Process().memory_info().rss
         finally:
             rival.close()
     return {"seconds": samples, "memory": memory}
@@ -58,15 +64,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Print both engines' percentiles."""
-    parser = make_parser(__doc__, rounds=1)
+    parser = make_parser(__doc__, rounds=20, seconds=None)
     parser.add_argument("--recipe", default="0.95", help="zeros")
     parser.add_argument("--length", type=int, default=128, help="tokens")
     parser.add_argument("--calls", type=int, default=1000, help="of each engine")
-    parser.add_argument("--block", type=int, default=50, help="calls of an engine in a row")
     arguments = parser.parse_args()
+    if arguments.calls % arguments.rounds:
+        parser.error(f"{arguments.calls} calls do not fill {arguments.rounds} equal turns")
     found = measure(arguments)
     what = f"BERT-{arguments.size}, {arguments.recipe} zeros, 1 × {arguments.length}"
-    print(header(what, arguments, ("openvino",)) + "\n")
+    print(header(what, arguments, ("openvino",), taken="all calls") + "\n")
     rows = []
     for name, seconds in found["seconds"].items():
         median, high, most = np.percentile(seconds, [50, 99, 100]) * 1e3

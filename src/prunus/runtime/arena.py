@@ -158,8 +158,8 @@ class Arena:
         then `generation` changes.
         """
         if self._memory.nbytes < size + LINE:
+            self.generation += 1  # first, should an interrupt come between
             self._memory = np.zeros(size + LINE, np.uint8)
-            self.generation += 1
         address = self._memory.ctypes.data
         return address + -address % LINE
 

@@ -62,6 +62,7 @@ class Executable:
         empty = dict.fromkeys(program.buffers, 0)
         self._placements = {c: Placement(program, empty, chained=c) for c in (False, True)}
         self._stride = 0
+        self._generation = 0
         self._prologue, steps = _split(program.steps)
         types = program.graph.types()
         self._parts = [
@@ -159,9 +160,17 @@ class Executable:
         """The parts after the prologue, bound to sizes."""
         # In whole quanta: fewer bindings, and only the way in and out needs the exact number.
         sizes = {**sizes, TOKENS: padded(packing.count)}
+        self._forget_moved()
         return _cached(
             self._bindings, _key(sizes), lambda: self._bind_parts(sizes, self._make_room(sizes))
         )
+
+    def _forget_moved(self) -> None:
+        """Forget bindings to memory that has moved since, even in a call that was interrupted."""
+        generation = self.arena.generation + self._scratch.generation
+        if generation != self._generation:
+            self._bindings.clear()
+            self._generation = generation
 
     def _make_room(self, sizes: Sizes) -> Placement:
         """Where buffers lie at a call; the arena and the scratch grow if they must."""
@@ -171,7 +180,6 @@ class Executable:
         chained = chains_pay(max(tokens.values(), default=0), self.threads)
         placement = self._placements[chained]
         if not placement.fits(tokens) or scratch > self._stride:
-            self._bindings.clear()
             most = {name: max(count, placement.tokens[name]) for name, count in tokens.items()}
             placement = self._placements[chained] = Placement(self.program, most, chained=chained)
             self._stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
@@ -180,6 +188,7 @@ class Executable:
     def _bind_parts(self, sizes: Sizes, placement: Placement) -> list[Segment | NumpyCall]:
         base = self.arena.reserve(placement.nbytes)
         scratch = self._scratch.reserve(self._stride * self.threads)
+        self._forget_moved()
         return [
             _numpy_call(part, sizes)
             if isinstance(part, NumpyStep)
