@@ -28,7 +28,6 @@ from prunus.bench import turn_of
 from prunus.bench.engines import Job, make_engine
 from prunus.cache import cache_folder
 
-
 EARLY = 100
 """Calls after which memory is read for the first time: what is made once has been made by then."""
 
@@ -39,7 +38,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     inputs = make_inputs(model, 1, arguments.length)
     ours = turn_of(caller(model, inputs))
     samples: dict[str, list[float]] = {"prunus": [], "openvino": []}
-    memory = {}
+    memory: dict[int, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         rival = make_engine("openvino", model)
         try:
