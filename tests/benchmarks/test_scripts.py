@@ -1,0 +1,158 @@
+"""The scripts run from top to bottom with a tiny model; their arithmetic is right."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
+)
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+QUICK = ("--rounds", "1", "--seconds", "0.001", "--threads", "1", "--size", "tiny")
+
+Run = Callable[..., tuple[dict[str, Any], str]]
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python does so for a script by itself."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a script by name; gives its figures and the Markdown that it printed."""
+
+    def script(name: str, *arguments: str) -> tuple[dict[str, Any], str]:
+        path, file = BENCHMARKS / f"{name}.py", tmp_path / "figures.json"
+        monkeypatch.setattr(sys, "argv", [str(path), *arguments, "--json", str(file)])
+        runpy.run_path(str(path), run_name="__main__")
+        printed = capsys.readouterr().out
+        assert "- Processor: " in printed
+        return json.loads(file.read_text()), printed
+
+    return script
+
+
+def test_cost_growth_measures_and_draws_every_panel(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    small = ("--lengths", "16", "48", "64", "--length", "16", "--step-end", "32", "--batches", "1",
+             "2", "--recipes", "0", "0.8", "0.9", "--most-threads", "1")  # fmt: skip
+    figures, printed = run("cost_growth", *QUICK, *small, "--plots", str(tmp_path / "plots"))
+    assert list(figures["lengths"]) == ["16", "48", "64"]
+    assert list(figures["step"]) == [str(length) for length in range(17, 33)]
+    assert list(figures["batches"]) == ["1", "2"]
+    assert len(figures["density"]) + len(figures["dense"]) == 3
+    assert printed.count("## ") == 5
+    assert "<svg" in (tmp_path / "plots" / "cost-growth.svg").read_text()
+    assert (tmp_path / "plots" / "cost-growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_padding_compares_equal_answers(run: Run) -> None:
+    figures, _ = run("padding", *QUICK, "--recipes", "0.9", "--batches", "3", "--draws", "1")
+    (row,) = figures["ragged"]
+    assert row["largest_difference"] < 1e-4
+    assert len(row["lengths"]) == 3
+    assert figures["equal"][0]["ones_to_none"] > 0
+
+
+@pytest.mark.isa("avx2")
+def test_targets_times_both(run: Run) -> None:
+    figures, printed = run("targets", *QUICK, "--recipes", "0", "0.9", "--length", "16")
+    assert [row["zeros"] for row in figures["rows"]] == ["0", "0.9"]
+    assert "llvm -mcpu=haswell ms" in printed
+
+
+def test_hybrid_needs_fewer_operations(run: Run) -> None:
+    figures, _ = run("hybrid", *QUICK, "--length", "16")
+    operations = {row["model"]: row["operations"] for row in figures["rows"]}
+    assert operations["dense"] == 1
+    # What is empty is gone from the dense kernels too, and only what is empty.
+    assert operations["hybrid"] < operations["hybrid, dense kernels"] < 0.7
+
+
+def test_layer_choices_covers_layers_and_blocks(run: Run) -> None:
+    small = ("--rounds", "1", "--hidden", "32", "--choices", "1", "--layers", "output", "up")
+    figures, printed = run("layer_choices", *small, "--recipes", "0", "0.6", "0.8@4x1")
+    assert [row["sparse_over_dense"] is None for row in figures["rows"]] == [True] * 2 + [False] * 4
+    assert set(figures["sparse_is_faster_from"]) == {"output", "up"}
+    assert "Largest loss: " in printed
+
+
+def test_steady_counts_every_call_of_both(run: Run) -> None:
+    pytest.importorskip("openvino")
+    small = ("--rounds", "4", "--threads", "1", "--size", "tiny", "--length", "16")
+    figures, _ = run("steady", *small, "--calls", "200")
+    assert {name: len(taken) for name, taken in figures["seconds"].items()} == {
+        "prunus": 200,
+        "openvino": 200,
+    }
+    assert list(figures["memory"]) == ["100", "200"]
+
+
+def test_a_law_is_found_again() -> None:
+    cost_growth = importlib.import_module("cost_growth")
+    shapes = [(batch, length) for batch in (1, 4) for length in (16, 64, 256)]
+    law = cost_growth.Law(per_call=1e-3, per_item=2e-5, per_square=3e-8)
+    fitted = cost_growth.fit_shapes({(b, n): law.seconds(b * n, b * n**2) for b, n in shapes})
+    assert fitted.per_call == pytest.approx(law.per_call)
+    assert fitted.per_item == pytest.approx(law.per_item)
+    assert fitted.per_square == pytest.approx(law.per_square)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"),
+    [
+        ([(0.4, 1.2), (0.5, 0.8), (0.6, 0.6)], "45 %"),
+        ([(0.4, 0.8), (0.5, 0.7)], "below 40 %"),
+        ([(0.4, 1.2)], "none measured"),
+    ],
+)
+def test_break_even_lies_between_two_measurements(
+    ratios: list[tuple[float, float]], expected: str
+) -> None:
+    assert importlib.import_module("layer_choices").break_even(ratios) == expected
+
+
+def test_padding_hides_ids_and_draws_a_whole_mean() -> None:
+    padding = importlib.import_module("padding")
+    lengths = padding.draw_lengths(5, 3, 9, seed=1)
+    assert lengths.sum() % 5 == 0
+    assert 3 <= lengths.min() <= lengths.max() <= 9
+    whole = padding.padded(
+        {"input_ids": np.full((2, 3), 7), "attention_mask": np.ones((2, 3), np.int64)},
+        np.array([1, 3]),
+    )
+    assert whole["input_ids"].tolist() == [[7, 0, 0], [7, 7, 7]]
+    assert whole["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+def test_a_wrong_answer_of_the_padded_batch_shows() -> None:
+    padding = importlib.import_module("padding")
+    lengths = np.array([2, 4])
+    ids = np.arange(8, dtype=np.int64).reshape(2, 4)
+    whole = padding.padded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, lengths)
+
+    def model(**inputs: Any) -> dict[str, Any]:
+        wrong = 0.5 if len(inputs["input_ids"]) > 1 else 0.0
+        return {"logits": inputs["input_ids"].astype(np.float32) + wrong}
+
+    assert padding.difference(model, whole, padding.alone(whole, lengths)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(164.6, "165"), (50.27, "50.3"), (8.123, "8.12"), (0.01234, "0.0123")]
+)
+def test_figures_have_three_digits(value: float, shown: str) -> None:
+    assert importlib.import_module("harness").figure(value) == shown
