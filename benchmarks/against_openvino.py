@@ -12,24 +12,15 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from harness import make_bert
 
 import prunus
 from prunus.bench import run_bench
 from prunus.bench.shapes import parse_shapes
 from prunus.cache import cache_folder
-from prunus.frontend.stand_in import random_bert
-from prunus.sparsity import SparsityRecipe
 
 RECIPES = ("0", "0.7", "0.8", "0.9", "0.95", "0.97", "0.85@16x1")
-
-
-def bert(recipe: str) -> Any:
-    """BERT-base with the recipe's zeros in the encoder's linear weights."""
-    if recipe == "0":
-        return random_bert(sparsity=0.0)
-    parsed = SparsityRecipe.parse(recipe)
-    return random_bert(sparsity=parsed.sparsity, block=parsed.block or (1, 1))
 
 
 def main() -> None:
@@ -45,12 +36,12 @@ def main() -> None:
     models, density = {}, {}
     for recipe in arguments.recipes:
         name = "dense" if recipe == "0" else f"{recipe} zeros"
-        models[name] = prunus.compile(bert(recipe), threads=arguments.threads)
+        models[name] = prunus.compile(make_bert(recipe), threads=arguments.threads)
         density[name] = models[name].density
     report = run_bench(
         models,
         module_loader={
-            name: partial(bert, recipe)
+            name: partial(make_bert, recipe)
             for name, recipe in zip(models, arguments.recipes, strict=True)
         },
         engines=arguments.engines,

@@ -19,7 +19,7 @@ import filelock
 import numpy as np
 import pytest
 
-from prunus.kernels.layout import TILE, last_width, tiles
+from prunus.kernels.layout import LINE, TILE, last_width, tiles
 from prunus.kernels.panel import Panels
 from prunus.kernels.row_stream import RowStreams
 from prunus.kernels.spec import Kernel
@@ -32,7 +32,6 @@ PACKAGES = ("qemu-user", "binutils-aarch64-linux-gnu")
 """Debian's names of what holds `TOOLS`."""
 
 TOOLS = ("qemu-aarch64", "aarch64-linux-gnu-as", "aarch64-linux-gnu-ld")
-LINE = 64
 
 # `calls` holds four words a call: the kernel, and its three arguments. LLVM makes memset of loops
 # that write zeros. x19 and above are the caller's.

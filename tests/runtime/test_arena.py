@@ -4,10 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunus.kernels.layout import FLOAT, padded
+from prunus.kernels.layout import FLOAT, LINE, padded
 from prunus.runtime.arena import (
     GUARD,
-    LINE,
     Arena,
     Life,
     Placement,

@@ -19,6 +19,9 @@ cache line."""
 FLOAT = 4
 """Bytes of a float32."""
 
+LINE = 64
+"""Bytes of a cache line."""
+
 
 def tiles(tokens: int) -> int:
     """The number of tiles for so many tokens."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from prunus.kernels.emit import Emitter, TileOperand, Value, Variable, vectors_of
 from prunus.kernels.epilogue import Epilogue
-from prunus.kernels.layout import FLOAT
+from prunus.kernels.layout import FLOAT, LINE
 from prunus.kernels.spec import Kernel, tile_words
 from prunus.sparsity import BlockSparse
 
@@ -46,8 +46,6 @@ VALUES_AHEAD = 1024
 """Bytes between a value and the one that is fetched while it is used; for indices half as many. At
 1 × 16 tokens, where weights come from the third cache: 0.60 instead of 0.70 ms for the first layers
 of the feed-forward networks; 2048 is as good, 4096 runs out of the first cache. Free elsewhere."""
-
-LINE = 64
 
 _GROUP_WORDS = 5
 

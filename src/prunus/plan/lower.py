@@ -241,7 +241,7 @@ def _ids(p: Planner, type: TensorType, name: str, rows: int) -> Feed:
         shape = TensorType("i64", type.shape[:-1]).sizes(sizes)
         return np.ascontiguousarray(np.broadcast_to(ids, shape), dtype=np.int64).reshape(-1)
 
-    return p.token_feed(("ids", name, rows, type.shape), type, (name,), checked)
+    return p.feed(("ids", name, rows, type.shape), (name,), checked, rows_of=type)
 
 
 @lowering("select", "slice")

@@ -85,19 +85,13 @@ class Planner:
         key: object,
         values: tuple[str, ...],
         prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray],
+        *,
+        rows_of: TensorType | None = None,
     ) -> Feed:
-        """An array made at each call; the same key gives the same feed, made once."""
-        return self._feeds.setdefault(key, Feed(values, prepare))
-
-    def token_feed(
-        self,
-        key: object,
-        type: TensorType,
-        values: tuple[str, ...],
-        prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray],
-    ) -> Feed:
-        """The same for an array with a row for each token of a value of this type."""
-        by_token = self._is_packed(product(type.shape[:-1]))
+        """An array made at each call; the same key gives the same feed, made once. `rows_of` is the
+        type of a value for each of whose tokens the array has a row.
+        """
+        by_token = rows_of is not None and self._is_packed(product(rows_of.shape[:-1]))
         return self._feeds.setdefault(key, Feed(values, prepare, by_token))
 
     def tokens(self, type: TensorType) -> int | Expr:
@@ -114,13 +108,13 @@ class Planner:
     def token_count(self, type: TensorType) -> BoundArgument:
         """The exact number of tokens of a value: `tokens` may be rounded up to whole quanta."""
         tokens = product(type.shape[:-1])
-        return self._of_packing(tokens, lambda packing: packing.count, tokens)
+        return self._of_packing(tokens, lambda packing, sizes: packing.count, tokens)
 
     def token_rows(self, type: TensorType) -> BoundArgument:
         """For each token of a value its row among all tokens of the batch: int64."""
         tokens = product(type.shape[:-1])
         everyone = Derived(lambda sizes: np.arange(evaluate(tokens, sizes), dtype=np.int64))
-        return self._of_packing(tokens, lambda packing: packing.rows, everyone)
+        return self._of_packing(tokens, lambda packing, sizes: packing.rows, everyone)
 
     def sequence_starts(self, lead: Sequence[int | Expr], length: int | Expr) -> BoundArgument:
         """The first token of each of the sequences [lead] of so many tokens, and the end: int64."""
@@ -130,22 +124,21 @@ class Planner:
             return np.arange(evaluate(count, sizes) + 1) * evaluate(length, sizes)
 
         tokens = product((count, length))
-        return self._of_packing(tokens, lambda packing: packing.starts, Derived(regular))
+        return self._of_packing(tokens, lambda packing, sizes: packing.starts, Derived(regular))
 
     def tokens_at(self, type: TensorType, places: Callable[[Sizes], np.ndarray]) -> BoundArgument:
         """Which tokens of a value lie at these places of the batch: int64."""
         tokens = product(type.shape[:-1])
-        if not self._is_packed(tokens):
-            return Derived(places)
-        return OfPacking(lambda packing, sizes: packing.find(places(sizes)))
+        return self._of_packing(
+            tokens, lambda packing, sizes: packing.find(places(sizes)), Derived(places)
+        )
 
     def _of_packing(
-        self, tokens: int | Expr, compute: Callable[[Packing], int | np.ndarray],
+        self, tokens: int | Expr, compute: Callable[[Packing, Sizes], int | np.ndarray],
         otherwise: BoundArgument,
     ) -> BoundArgument:  # fmt: skip
-        if not self._is_packed(tokens):
-            return otherwise
-        return OfPacking(lambda packing, sizes: compute(packing))
+        """What follows from the packing for tokens that it packs, else another argument."""
+        return OfPacking(compute) if self._is_packed(tokens) else otherwise
 
     def features(self, name: str) -> int:
         """The last dimension of a value that lies, or will lie, in tiles."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prunus.kernels.layout import FLOAT, padded
+from prunus.kernels.layout import FLOAT, LINE, padded
 from prunus.runtime.chains import find_chains
 from prunus.runtime.program import Buffer, NativeStep, Program
 
-LINE = 64
 GUARD = 256
 """Bytes behind each buffer: a vector copy may read over the end of a row, so over the last one
 too."""

@@ -14,9 +14,9 @@ from typing import TypeVar
 import numpy as np
 
 from prunus.ir import bind_node, bind_sizes, evaluate
-from prunus.kernels.layout import padded
+from prunus.kernels.layout import LINE, padded
 from prunus.kernels.target import Target
-from prunus.runtime.arena import LINE, Arena, Placement
+from prunus.runtime.arena import Arena, Placement
 from prunus.runtime.chains import chains_pay
 from prunus.runtime.packing import TOKENS, Packing, PackingRule, lengths_of, packed, whole
 from prunus.runtime.parts import divide, most_tokens
@@ -173,16 +173,18 @@ class Executable:
             self._generation = generation
 
     def _make_room(self, sizes: Sizes) -> Placement:
-        """Where buffers lie at a call; the arena and the scratch grow if they must."""
+        """Where buffers lie at a call, and how much scratch each worker has, for it and for all
+        calls so far.
+        """
         buffers = self.program.buffers.items()
         tokens = {name: evaluate(buffer.tokens, sizes) for name, buffer in buffers}
         scratch = max((step.scratch(sizes) for step in self.program.native_steps), default=0)
         chained = chains_pay(max(tokens.values(), default=0), self.threads)
         placement = self._placements[chained]
-        if not placement.fits(tokens) or scratch > self._stride:
+        if not placement.fits(tokens):
             most = {name: max(count, placement.tokens[name]) for name, count in tokens.items()}
             placement = self._placements[chained] = Placement(self.program, most, chained=chained)
-            self._stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
+        self._stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
         return placement
 
     def _bind_parts(self, sizes: Sizes, placement: Placement) -> list[Segment | NumpyCall]:

@@ -29,8 +29,8 @@ class PackingRule:
     Attributes:
         batch: Sequences of a call.
         length: Tokens of each, padding included.
-        mask: The plain value that says for each key whether it is real, [batch, 1, 1, length] or
-            smaller; None where the program knows no padding.
+        mask: The plain value [batch, 1, 1, length] that says for each key whether it is real; None
+            where the program knows no padding.
         splits: Whether inputs and outputs have the batch in front and no sequence reads another,
             so that a call may run in parts.
     """
