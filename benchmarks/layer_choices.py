@@ -25,6 +25,8 @@ from prunus.sparsity import BlockSparse, SparsityRecipe, measure, simulate_weigh
 RECIPES = ("0", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.97", "0.8@4x1", "0.8@1x4",
            "0.8@16x1", "0.8@32x1", "0.8@4x4")  # fmt: skip
 LAYERS = ("qkv", "output", "up", "down")
+TOLERANCE = 0.05
+"""A choice that is slower than the best by more has lost."""
 
 
 class NothingRemembered(Choices):
@@ -68,7 +70,7 @@ def compare(name: str, recipe: str, arguments: argparse.Namespace) -> dict[str, 
     candidates = linear._candidates(weight, options)
     seconds = race(
         [(c.key, c.kernel(TILE, Epilogue()), c.pack(1)) for c in candidates],
-        shape, options.target, arguments.rounds,
+        shape, options.target, settled=arguments.rounds, most_rounds=arguments.rounds,
     )  # fmt: skip
     best = min(seconds, key=lambda key: seconds[key])
     chosen = max(picks, key=lambda key: seconds[key])
@@ -79,6 +81,7 @@ def compare(name: str, recipe: str, arguments: argparse.Namespace) -> dict[str, 
         "chosen": chosen,
         "best": best,
         "loss": seconds[chosen] / seconds[best] - 1,
+        "losers": sum(seconds[key] > seconds[best] * (1 + TOLERANCE) for key in picks),
         "sparse_over_dense": None if sparse is None else sparse / seconds["dense"],
     }
 
@@ -131,6 +134,8 @@ def main() -> None:
     worst = max(rows, key=lambda row: row["loss"])
     evens = break_evens(rows)
     print(f"\nLargest loss: {100 * worst['loss']:.1f} % ({worst['layer']}, {worst['zeros']})")
+    losers, chosen = sum(row["losers"] for row in rows), len(rows) * arguments.choices
+    print(f"\nMore than {100 * TOLERANCE:g} % slower than the best: {losers} of {chosen} choices")
     print("\nSparse is faster from:", ", ".join(f"{at} ({name})" for name, at in evens.items()))
     write_json({"rows": rows, "sparse_is_faster_from": evens}, arguments)
 

@@ -1,5 +1,8 @@
 """How steady calls are: the 99th percentile against the median over 1,000 calls, beside OpenVINO's
 in the same run, and whether memory grows.
+
+A third contender shows what the machine itself does: one thread adds up 16 KB again and again, for
+about as long as a call of prunus. What that loop varies by, neighbours vary it by.
 """
 
 from __future__ import annotations
@@ -26,18 +29,32 @@ from harness import (
 
 from prunus.bench import turn_of
 from prunus.bench.engines import Job, make_engine
+from prunus.bench.rounds import Turn
 from prunus.cache import cache_folder
 
 EARLY = 100
 """Calls after which memory is read for the first time: what is made once has been made by then."""
 
 
+def machine(seconds: float) -> Turn:
+    """Turns of a loop inside the first cache that takes about so many seconds."""
+    array = np.ones(4096, np.float32)
+
+    def loop(count: int) -> None:
+        for _ in range(count):
+            array.sum()
+
+    once = min(turn_of(lambda: loop(1000))(20)) / 1000
+    return turn_of(lambda: loop(round(seconds / once)))
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of all calls of both engines, in turns, and the memory of this process."""
+    """Seconds of all calls of each contender, in turns, and the memory of this process."""
     model = compiled_bert(arguments.recipe, arguments)
     inputs = make_inputs(model, 1, arguments.length)
     ours = turn_of(caller(model, inputs))
-    samples: dict[str, list[float]] = {"prunus": [], "openvino": []}
+    control = machine(float(np.median(ours(50))))
+    samples: dict[str, list[float]] = {"prunus": [], "openvino": [], "a loop": []}
     memory: dict[int, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         rival = make_engine("openvino", model)
@@ -53,6 +70,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 # The first call of a turn finds the caches full of the other's weights.
                 samples["prunus"] += list(ours(turn + 1))[1:]
                 samples["openvino"] += list(rival.time(turn + 1))[1:]
+                samples["a loop"] += list(control(turn + 1))[1:]
                 made = len(samples["prunus"])
                 if made == arguments.calls or (made >= EARLY and not memory):
                     memory[made] = psutil.Process().memory_info().rss
@@ -62,7 +80,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print both engines' percentiles."""
+    """Print each contender's percentiles."""
     parser = make_parser(__doc__, rounds=20, seconds=None)
     parser.add_argument("--recipe", default="0.95", help="zeros")
     parser.add_argument("--length", type=int, default=128, help="tokens")

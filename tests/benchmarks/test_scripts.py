@@ -90,13 +90,14 @@ def test_layer_choices_covers_layers_and_blocks(run: Run) -> None:
     assert "Largest loss: " in printed
 
 
-def test_steady_counts_every_call_of_both(run: Run) -> None:
+def test_steady_counts_every_call_of_each(run: Run) -> None:
     pytest.importorskip("openvino")
     small = ("--rounds", "4", "--threads", "1", "--size", "tiny", "--length", "16")
     figures, _ = run("steady", *small, "--calls", "200")
     assert {name: len(taken) for name, taken in figures["seconds"].items()} == {
         "prunus": 200,
         "openvino": 200,
+        "a loop": 200,
     }
     assert list(figures["memory"]) == ["100", "200"]
 

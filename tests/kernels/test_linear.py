@@ -12,7 +12,7 @@ from prunus.ir import OPS, Attrs
 from prunus.ir.ops import ACTIVATIONS
 from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.panel import Panel, Panels, pack_blocks, pack_dense
-from prunus.kernels.row_stream import RowStream, RowStreams, pack_row_streams
+from prunus.kernels.row_stream import MAX_INPUT_BLOCK, RowStream, RowStreams, pack_row_streams
 from prunus.kernels.spec import Kernel
 from prunus.sparsity import Block, BlockSparse
 from tests.kernels.harness import Arguments, Tiled, run_tiles, targets
@@ -191,13 +191,13 @@ def test_one_full_row_among_empty_ones(target: str) -> None:
 @targets
 def test_seventy_thousand_inputs_exceed_16_bits_of_index(target: str) -> None:
     layer = Layer.of(pruned(2, 70_000, 0.01, (1, 1), 0), 16)
-    stream(layer, target, 65_536)
+    stream(layer, target, MAX_INPUT_BLOCK)
     stream(layer, target, 192)
     blocks(layer, target, (1, 16))
     dense(layer, target)
 
 
-@given(layers(), st.integers(1, 400))
+@given(layers(), st.integers(1, MAX_INPUT_BLOCK))
 def test_a_row_stream_holds_every_nonzero_once(layer: Layer, input_block: int) -> None:
     sparse = BlockSparse.from_dense(layer.weight)
     packed = pack_row_streams(sparse, input_block=input_block, groups=layer.groups)

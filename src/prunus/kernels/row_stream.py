@@ -7,7 +7,7 @@ whatever the pattern. Three things decide its speed (measured on BERT-base at 95
 - Inside a block the rows are visited in the order of their counts, so the trip count of the inner
   loop changes only a dozen
   times a block. In natural order every row ends in a mispredicted branch: 7.9 instead of 5.2 ms.
-- Values and 16-bit indices are streams of their own: 6 bytes a nonzero.
+- Values and 8-bit indices are streams of their own: 5 bytes a nonzero.
 
 In large batches activations come from beyond the second cache, in an order that no prefetcher of
 the processor guesses, so the kernel fetches them itself (16 tiles at 95 %, Zen 4): sums of the rows
@@ -27,8 +27,8 @@ from prunus.kernels.layout import FLOAT, LINE
 from prunus.kernels.spec import Kernel, tile_words
 from prunus.sparsity import BlockSparse
 
-MAX_INPUT_BLOCK = 65536
-"""Indices are relative to their block and have 16 bits."""
+MAX_INPUT_BLOCK = 256
+"""Indices are relative to their block and have 8 bits."""
 
 ROW_COST = 2
 """What visiting a row costs besides its nonzeros, in nonzeros: the load and the store of its
@@ -43,7 +43,7 @@ many lines as there are visits, and what is missing the processor waits for. At 
 of no use, this costs 2 %, and 4 lines would cost 6 %."""
 
 VALUES_AHEAD = 1024
-"""Bytes between a value and the one that is fetched while it is used; for indices half as many. At
+"""Bytes between a value and the one that is fetched while it is used; for indices a quarter. At
 1 × 16 tokens, where weights come from the third cache: 0.60 instead of 0.70 ms for the first layers
 of the feed-forward networks; 2048 is as good, 4096 runs out of the first cache. Free elsewhere."""
 
@@ -62,7 +62,7 @@ class RowStreams:
         blocks: The number of runs in each block of each group: int32 [groups, blocks].
         runs: (nonzeros in a row, rows): int32 [runs, 2].
         entries: The row of each visit, and ROWS_AHEAD more that are only fetched: int32.
-        indices: uint16 [nonzeros], relative to the block.
+        indices: uint8 [nonzeros], relative to the block.
         values: float32 [nonzeros].
     """
 
@@ -106,7 +106,7 @@ def pack_row_streams(weight: BlockSparse, *, input_block: int, groups: int) -> R
     """Sort the nonzeros of `weight` into streams: by group, block of inputs, count of the row, row,
     input.
     """
-    assert 0 < input_block <= MAX_INPUT_BLOCK, "indices have 16 bits"
+    assert 0 < input_block <= MAX_INPUT_BLOCK, "indices have 8 bits"
     weight = weight.to_rows()
     (outputs, inputs), nnz = weight.shape, weight.nnz
     blocks = max(1, -(-inputs // input_block))
@@ -135,7 +135,7 @@ def pack_row_streams(weight: BlockSparse, *, input_block: int, groups: int) -> R
     cell_start[order] = np.cumsum(sizes) - sizes
     first_in_cell = np.concatenate(([0], np.cumsum(counts.ravel())[:-1]))
     target = cell_start[cell] + np.arange(nnz) - first_in_cell[cell]
-    indices = np.empty(nnz, np.uint16)
+    indices = np.empty(nnz, np.uint8)
     values = np.empty(nnz, np.float32)
     indices[target] = weight.indices % input_block
     values[target] = weight.data.reshape(-1)
@@ -205,7 +205,7 @@ class RowStream(Kernel):
         stream = _Cursors(
             k.variable(k.address("runs") + run0 * 8),
             k.variable(k.address("entries") + entry0 * 4),
-            k.variable(k.address("indices") + nonzero0 * 2),
+            k.variable(k.address("indices") + nonzero0),
             k.variable(k.address("values") + nonzero0 * FLOAT),
         )
         run_counts = k.address("blocks") + group * k.word("input_blocks") * 4
@@ -267,11 +267,11 @@ class RowStream(Kernel):
                     each()
                 row = k.load_int(stream.entries.step(4), 32)
                 k.prefetch(stream.values.get() + VALUES_AHEAD)
-                k.prefetch(stream.indices.get() + VALUES_AHEAD // 2)
+                k.prefetch(stream.indices.get() + VALUES_AHEAD // FLOAT)
                 sums = [k.variable(value) for value in begin(row)]
                 with k.loop(count):
                     value = k.broadcast(stream.values.step(FLOAT))
-                    inputs = x.row(k.load_int(stream.indices.step(2), 16))
+                    inputs = x.row(k.load_int(stream.indices.step(1), 8))
                     for total, lanes in zip(sums, k.load_row(inputs, len(sums)), strict=True):
                         total.set(k.fma(value, lanes, total.get()))
                 k.store_row([total.get() for total in sums], y.row(row))
