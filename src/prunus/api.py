@@ -322,12 +322,15 @@ def from_pretrained(
     subfolder: str | None = None,
     local_files_only: bool = False,
     dtype: str = "float32",
+    architecture: str | None = None,
     **options: Any,
 ) -> CompiledModel:
     """Compile a checkpoint by hub name or folder; the second time its imported graph comes from the
     cache.
 
-    The first arguments are those of transformers; the rest are the options of `compile`.
+    The first arguments are those of transformers; `architecture` is the class of transformers to
+    load the weights as, where it is not the one that the configuration names first; the rest are
+    the options of `compile`.
 
     Raises:
         CheckpointError: files that are missing, damaged, or do not fit the model.
@@ -343,7 +346,7 @@ def from_pretrained(
         subfolder=subfolder,
         local_files_only=local_files_only,
     )
-    return open_checkpoint(checkpoint, dtype=dtype, **options)
+    return open_checkpoint(checkpoint, dtype=dtype, architecture=architecture, **options)
 
 
 def open_checkpoint(
@@ -351,25 +354,28 @@ def open_checkpoint(
     *,
     simulation: Simulation | None = None,
     dtype: str = "float32",
+    architecture: str | None = None,
     **options: Any,
 ) -> CompiledModel:
     """Compile a checkpoint that was resolved, with zeros simulated in it where asked for."""
     chosen = make_options(**options)
-    saved = _imported(checkpoint, simulation, dtype)
+    saved = _imported(checkpoint, simulation, dtype, architecture)
     source = Source(checkpoint.name, saved.simulated, tuple(checkpoint.companion_files()))
     return CompiledModel(saved.graph, _signature(saved), chosen, source)
 
 
-def _imported(checkpoint: Checkpoint, simulation: Simulation | None, dtype: str) -> SavedModel:
+def _imported(
+    checkpoint: Checkpoint, simulation: Simulation | None, dtype: str, architecture: str | None
+) -> SavedModel:
     """The imported model from the cache, or made now and left there for the next start."""
-    key = f"{_import_version()} {checkpoint.fingerprint()} {dtype} {simulation!r}"
+    key = f"{_import_version()} {checkpoint.fingerprint()} {dtype} {simulation!r} {architecture}"
     folder = cache.find_folder("models", key)
     if folder is not None:
         try:
             return load_model(folder)
         except SavedModelError:
             cache.remove("models", key)
-    made = _import(checkpoint, simulation, dtype)
+    made = _import(checkpoint, simulation, dtype, architecture)
 
     def fill(folder: Path) -> None:
         save_model(
@@ -384,12 +390,14 @@ def _imported(checkpoint: Checkpoint, simulation: Simulation | None, dtype: str)
     return made
 
 
-def _import(checkpoint: Checkpoint, simulation: Simulation | None, dtype: str) -> SavedModel:
+def _import(
+    checkpoint: Checkpoint, simulation: Simulation | None, dtype: str, architecture: str | None
+) -> SavedModel:
     from prunus.frontend.checkpoint import load_module
     from prunus.frontend.export import import_module
     from prunus.frontend.simulate import apply_simulation
 
-    module = load_module(checkpoint, dtype=dtype)
+    module = load_module(checkpoint, dtype=dtype, architecture=architecture)
     if simulation is not None:
         module = apply_simulation(module, simulation)
     imported = import_module(module)

@@ -68,8 +68,12 @@ def load_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return _fold_masks(checkpoint, state)
 
 
-def load_module(checkpoint: Checkpoint, *, dtype: str = "float32") -> torch.nn.Module:
+def load_module(
+    checkpoint: Checkpoint, *, dtype: str = "float32", architecture: str | None = None
+) -> torch.nn.Module:
     """The module that ``config.architectures`` names, with the weights of the checkpoint, in eval.
+
+    `architecture` names another class of transformers for the same weights.
 
     transformers itself places the weights (names of old checkpoints, prefixes of base models, tied
     weights, buffers), and its report is read strictly: nothing is ever initialised at random.
@@ -87,7 +91,7 @@ def load_module(checkpoint: Checkpoint, *, dtype: str = "float32") -> torch.nn.M
             "are read and widened). Leave dtype out or pass 'float32'."
         )
     weights.require_torch()
-    model_class = _model_class(checkpoint)
+    model_class = _model_class(checkpoint, architecture)
     state = load_state(checkpoint)
     with _quiet_transformers():
         module, report = _place(checkpoint, model_class, state)
@@ -141,11 +145,11 @@ def _fold_masks(checkpoint: Checkpoint, state: dict[str, Any]) -> dict[str, torc
     return state
 
 
-def _model_class(checkpoint: Checkpoint) -> type[torch.nn.Module]:
-    """The class that the configuration names first, which is the one that wrote it."""
+def _model_class(checkpoint: Checkpoint, architecture: str | None) -> type[torch.nn.Module]:
+    """The class asked for, or the one that the configuration names first, which wrote it."""
     import transformers
 
-    architectures = checkpoint.config.get("architectures")
+    architectures = [architecture] if architecture else checkpoint.config.get("architectures")
     if not (isinstance(architectures, list) and architectures):
         raise CheckpointError(
             f"{checkpoint.folder / 'config.json'} names no architecture. Add the class of the "
