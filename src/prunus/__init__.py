@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from prunus.api import BenchmarkResult as BenchmarkResult
-    from prunus.api import CompiledModel as CompiledModel
+    from prunus import hf as hf
+    from prunus import st as st
+    from prunus import text as text
     from prunus.api import compile as compile
     from prunus.api import from_pretrained as from_pretrained
     from prunus.api import load as load
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from prunus.errors import TargetError as TargetError
     from prunus.errors import UnsupportedError as UnsupportedError
     from prunus.frontend.simulate import simulate as simulate
+    from prunus.model import BenchmarkResult as BenchmarkResult
+    from prunus.model import CompiledModel as CompiledModel
     from prunus.plan.explain import Explanation as Explanation
 
 _HOME = {
-    **dict.fromkeys(
-        ("BenchmarkResult", "CompiledModel", "compile", "from_pretrained", "load"), "prunus.api"
-    ),
+    **dict.fromkeys(("compile", "from_pretrained", "load"), "prunus.api"),
+    **dict.fromkeys(("BenchmarkResult", "CompiledModel"), "prunus.model"),
     **dict.fromkeys(
         ("CheckpointError", "GraphError", "InputError", "PrunusError", "SavedModelError",
          "TargetError", "UnsupportedError"),
@@ -44,10 +46,14 @@ _HOME = {
     "Explanation": "prunus.plan.explain",
 }  # fmt: skip
 
-__all__ = ["__version__", *_HOME]
+_MODULES = ("hf", "st", "text")
+
+__all__ = ["__version__", *_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"prunus.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'prunus' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

@@ -2,274 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from prunus import cache
-from prunus.errors import InputError, SavedModelError
-from prunus.frontend.structure import Signature
-from prunus.ir import Graph, bind_sizes
-from prunus.kernels.limits import measured_limits
+from prunus.errors import SavedModelError
+from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
-from prunus.plan import Options, make_options, make_plan
-from prunus.plan.explain import Explanation, explain, zeros
-from prunus.plan.profile import Profile, profile_calls
-from prunus.plan.timeline import trace_calls
-from prunus.runtime.executable import Executable
+from prunus.plan import make_options
 from prunus.runtime.saved import SavedModel, load_model, save_model
-from prunus.runtime.trace import Event, Recorder
 
 if TYPE_CHECKING:
     import torch
 
     from prunus.frontend.hub import Checkpoint
     from prunus.frontend.simulate import Simulation
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a model came from.
-
-    Attributes:
-        name: The hub name, the folder, or the module's class.
-        simulated: What zeros were simulated, or None for real weights.
-        companions: Files that travel with a saved model: config, tokenizer.
-    """
-
-    name: str
-    simulated: str | None = None
-    companions: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkResult:
-    """Times of a model's calls, as TVM's `benchmark` gives them.
-
-    Attributes:
-        seconds: The mean of each repeat.
-        mean: In seconds, as all that follow.
-        median: Of the repeats.
-        std: Standard deviation of the repeats.
-        minimum: The fastest repeat.
-        maximum: The slowest.
-        simulated: What was simulated, or None.
-    """
-
-    seconds: tuple[float, ...]
-    mean: float
-    median: float
-    std: float
-    minimum: float
-    maximum: float
-    simulated: str | None
-
-    def __str__(self) -> str:
-        note = f"  (SIMULATED: {self.simulated})" if self.simulated else ""
-        return (
-            f"mean {1e3 * self.mean:.2f} ms, median {1e3 * self.median:.2f}, "
-            f"min {1e3 * self.minimum:.2f}, max {1e3 * self.maximum:.2f}, std {1e3 * self.std:.2f}"
-            + note
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
-
-
-class CompiledModel:
-    """A compiled model: call it like the module it came from.
-
-    NumPy arrays in, NumPy arrays out; torch tensors in, torch tensors out; in the structure that
-    the module returns. May be called from several threads, which take turns.
-    """
-
-    def __init__(
-        self, graph: Graph, signature: Signature, options: Options, source: Source
-    ) -> None:
-        self.graph, self.signature = graph, signature
-        self.options, self.source = options, source
-        self.program = make_plan(graph, options)
-        self._executable = Executable(self.program, target=options.target, threads=options.threads)
-
-    @property
-    def threads(self) -> int:
-        """Workers that a call uses."""
-        return self.options.threads
-
-    @property
-    def simulated(self) -> str | None:
-        """What zeros were simulated, or None for real weights."""
-        return self.source.simulated
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """The names of the inputs, in order."""
-        return tuple(self.graph.inputs)
-
-    @property
-    def density(self) -> float:
-        """The share of the linear weights that is not zero."""
-        return 1 - zeros(self.program)[0]
-
-    def flops(self, *, dense: bool = False, **inputs: Any) -> int:
-        """Floating-point operations of a call with these inputs, without those that zeros save;
-        with `dense`, those that an engine does that ignores zeros.
-        """
-        arrays, _ = self.signature.bind((), inputs)
-        return self.program.flops(bind_sizes(self.graph.inputs, arrays), dense=dense)
-
-    @property
-    def vocabulary(self) -> int | None:
-        """The number of ids that `input_ids` may hold, where the model looks them up in a table."""
-        for node in self.graph.nodes:
-            if node.op == "embedding":
-                for table, ids in zip(node.inputs[::2], node.inputs[1::2], strict=True):
-                    if ids == "input_ids" and table is not None:
-                        return self.graph.constants[table].type.sizes({})[0]
-        return None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer for inputs by position or name, in the module's own structure.
-
-        Raises:
-            InputError: an unknown or missing input, a wrong dtype or shape, an empty batch, an id
-                outside its table, or a sequence beyond the model's limit.
-        """
-        return self._run(args, kwargs)
-
-    def trace(self, *args: Any, **kwargs: Any) -> tuple[Event, ...]:
-        """What every worker did during one call with these inputs, unit by unit, in the order in
-        which it began.
-
-        Raises:
-            InputError: as a call does.
-        """
-        recorder = Recorder()
-        self._run(args, kwargs, recorder)
-        return recorder.events()
-
-    def _run(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: Recorder | None = None
-    ) -> Any:
-        """A call, with what is done in it noted where there is a recorder."""
-        arrays, kind = self.signature.bind(args, kwargs)
-        sizes = bind_sizes(self.graph.inputs, arrays)
-        self._check_sizes(sizes)
-        return self.signature.pack(self._executable.run(arrays, sizes, recorder), kind)
-
-    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
-        for name, size in sizes.items():
-            if size == 0:
-                raise InputError(f"the dimension {name!r} of the inputs is 0: nothing to compute")
-            limit = self.graph.limits.get(name)
-            if limit is not None and size > limit:
-                raise InputError(
-                    f"{name} is {size}, but the model takes at most {limit}; shorten the input"
-                )
-
-    def recompile(self, **options: Any) -> CompiledModel:
-        """The same model with other options of `compile`: `recompile(sparse=False)` is the dense
-        baseline.
-        """
-        mine = {
-            "sparse": self.options.sparse,
-            "block": self.options.block,
-            "threshold": self.options.threshold,
-            "target": self.options.target.text,
-            "threads": self.options.threads,
-            "tune": self.options.tune,
-        }
-        chosen = make_options(**{**mine, **options})
-        return CompiledModel(self.graph, self.signature, chosen, self.source)
-
-    def explain(self) -> Explanation:
-        """Every layer with its zeros, kernel and reason, and every step that is not native."""
-        return explain(
-            self.program,
-            model=self.source.name,
-            simulated=self.simulated,
-            target=str(self.options.target),
-            threads=self.threads,
-        )
-
-    def benchmark(
-        self, inputs: Mapping[str, Any] | Sequence[Any], repeat: int = 5, number: int = 5
-    ) -> BenchmarkResult:
-        """Time `repeat` times the mean of `number` calls, after one call to warm up."""
-        if repeat < 1 or number < 1:
-            raise InputError(f"repeat={repeat}, number={number}: both must be at least 1")
-        call: Callable[[], Any] = (
-            (lambda: self(**inputs)) if isinstance(inputs, Mapping) else (lambda: self(*inputs))
-        )
-        call()
-        seconds = []
-        for _ in range(repeat):
-            begin = time.perf_counter()
-            for _ in range(number):
-                call()
-            seconds.append((time.perf_counter() - begin) / number)
-        array = np.array(seconds)
-        return BenchmarkResult(
-            tuple(seconds),
-            float(array.mean()),
-            float(np.median(array)),
-            float(array.std()),
-            float(array.min()),
-            float(array.max()),
-            self.simulated,
-        )
-
-    def profile(self, inputs: Mapping[str, Any] | Sequence[Any], repeat: int = 20) -> Profile:
-        """Where the time of a call with these inputs goes: of `repeat` calls that are traced, after
-        one to warm up. Operations are counted as if no token were padding.
-
-        The processor's limits are measured at first use, which takes seconds, and remembered.
-
-        Raises:
-            InputError: as a call does.
-        """
-        if repeat < 1:
-            raise InputError(f"repeat={repeat}: at least one call must be traced")
-        args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
-        limits = measured_limits(self.threads, self.options.target)
-        calls = trace_calls(lambda recorder: self._run(args, kwargs, recorder), repeat)
-        arrays, _ = self.signature.bind(args, kwargs)
-        return profile_calls(
-            self.program,
-            calls,
-            bind_sizes(self.graph.inputs, arrays),
-            limits,
-            model=self.source.name,
-            simulated=self.simulated,
-            target=str(self.options.target),
-        )
-
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write a folder of data only, which `prunus.load` runs without torch and transformers."""
-        save_model(
-            Path(folder),
-            graph=self.graph,
-            signature=self.signature.to_json(),
-            source=self.source.name,
-            simulated=self.simulated,
-            companions=self.source.companions,
-        )
-
-    def __repr__(self) -> str:
-        simulated = f", SIMULATED {self.simulated}" if self.simulated else ""
-        kind = "sparse" if self.options.sparse else "dense"
-        return (
-            f"CompiledModel({self.source.name}, {kind}, {self.options.target}, "
-            f"threads={self.threads}{simulated})"
-        )
 
 
 def compile(
@@ -361,7 +113,7 @@ def open_checkpoint(
     chosen = make_options(**options)
     saved = _imported(checkpoint, simulation, dtype, architecture)
     source = Source(checkpoint.name, saved.simulated, tuple(checkpoint.companion_files()))
-    return CompiledModel(saved.graph, _signature(saved), chosen, source)
+    return CompiledModel.from_saved(saved, chosen, source)
 
 
 def _imported(
@@ -386,8 +138,8 @@ def _imported(
             simulated=made.simulated,
         )
 
-    cache.publish_folder("models", key, fill)
-    return made
+    published = cache.publish_folder("models", key, fill)
+    return made if published is None else dataclasses.replace(made, folder=published)
 
 
 def _import(
@@ -445,11 +197,4 @@ def load(
     )
     saved: SavedModel = load_model(Path(folder))
     source = Source(saved.source, saved.simulated, saved.companions)
-    return CompiledModel(saved.graph, _signature(saved), options, source)
-
-
-def _signature(saved: SavedModel) -> Signature:
-    """How a saved model is called, checked against its graph."""
-    signature = Signature.from_json(saved.signature)
-    signature.check_fits(saved.graph)
-    return signature
+    return CompiledModel.from_saved(saved, options, source)

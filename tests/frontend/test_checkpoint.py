@@ -254,12 +254,29 @@ def test_masks_of_torch_prune_are_folded(folder: Path) -> None:
     assert all(torch.equal(t, wanted[name]) for name, t in loaded.state_dict().items())
 
 
-@pytest.mark.parametrize("field", ["quantization_config", "sparsity_config"])
-def test_settings_of_other_tools_decide_nothing(field: str, folder: Path) -> None:
+@pytest.mark.parametrize("field", ["quantization_config", "sparsity_config", "both"])
+@pytest.mark.parametrize("form", ["dense", "sparse-bitmask", "sparse-24-bitmask"])
+def test_settings_of_other_tools_decide_nothing(form: str, field: str, folder: Path) -> None:
     expected = load(folder)
-    settings = {"quant_method": "compressed-tensors", "format": "dense", "config_groups": {}}
-    configure(folder, **{field: settings})
+    sparsity = {"format": form, "registry_requires_subclass": False, "sparsity_structure": "0:0"}
+    quantiser = {"quant_method": "compressed-tensors", "format": form, "config_groups": {}}
+    settings: dict[str, dict[str, Any]] = {
+        "sparsity_config": {"sparsity_config": sparsity},
+        "quantization_config": {"quantization_config": quantiser},
+        "both": {"quantization_config": {**quantiser, "sparsity_config": sparsity}},
+    }
+    configure(folder, **settings[field])
     assert_same(load(folder), expected)
+
+
+def test_a_model_that_its_settings_call_sparse_is_as_dense_as_its_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import prunus
+
+    monkeypatch.setenv("PRUNUS_CACHE_DIR", str(tmp_path / "cache"))
+    configure(folder, sparsity_config={"format": "sparse-bitmask", "global_sparsity": 0.9})
+    assert prunus.from_pretrained(folder, tune="cost").density == 1
 
 
 def test_config_decides_the_class_not_the_folder(folder: Path) -> None:
@@ -304,7 +321,7 @@ INT8 = torch.zeros(16, 24, dtype=torch.int8)
         (spoil(INFINITE), rf"1 of the 384 values of {WEIGHT} are NaN or infinite"),
         (put(f"{WEIGHT}_orig", torch.zeros(16, 24)), r"weight_mask is missing.*prune\.remove"),
         (put("bert.mask_scores", torch.zeros(3)), "unfinished movement pruning.*bertarize"),
-        (put("bert.x.bitmask", torch.zeros(3)), "compressed-tensors bitmask.*decompress"),
+        (put("bert.x.bitmask", torch.zeros(3)), r"bert\.x\.compressed is missing.*bitmask is dam"),
         (put("bert.x.zero_point", torch.zeros(3)), "int8 weights of neural-compressor"),
         (put(WEIGHT, INT8), rf"stores {WEIGHT} as torch\.int8.*dequantise"),
         (put(WEIGHT, INT8.to(torch.float8_e4m3fn)), r"as torch\.float8_e4m3fn.*dequantise"),
@@ -314,6 +331,17 @@ INT8 = torch.zeros(16, 24, dtype=torch.int8)
 def test_weights_that_do_not_do(change: Callable[[State], Any], message: str, folder: Path) -> None:
     rewrite(folder, change)
     with pytest.raises(CheckpointError, match=message):
+        checkpoint.load_module(hub.resolve(folder))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch will drop it, files remain
+@pytest.mark.filterwarnings("ignore:.*quantize:UserWarning")
+@pytest.mark.parametrize("settings", [{}, {"best_configure": {"approach": "post_training"}}])
+def test_int8_model_of_neural_compressor(settings: dict[str, Any], folder: Path) -> None:
+    quantize: Any = torch.ao.quantization.quantize_dynamic
+    quantised = quantize(reference(folder), {torch.nn.Linear})
+    to_pickle(folder, {**quantised.state_dict(), **settings})
+    with pytest.raises(CheckpointError, match="int8 weights of neural-compressor: dequantise"):
         checkpoint.load_module(hub.resolve(folder))
 
 

@@ -172,7 +172,11 @@ def test_damaged_index(content: str, message: str, folder: Path) -> None:
     ("name", "message"),
     [
         ("tf_model.h5", r"tf_model\.h5.*TensorFlow.*from_tf=True"),
-        ("flax_model.msgpack", r"flax_model\.msgpack.*Flax"),
+        ("tf_model-00001-of-00002.h5", r"TensorFlow.*transformers 4.*save_pretrained"),
+        ("bert_model.ckpt.index", r"TensorFlow 1.*from_tf=True"),
+        ("flax_model.msgpack", r"flax_model\.msgpack.*Flax.*transformers 4.*from_flax=True"),
+        ("flax_model-00001-of-00002.msgpack", r"Flax"),
+        ("quantized_weight.pt", "int8 weights of neural-compressor"),
         ("adapter_model.safetensors", "PEFT.*merge"),
         ("notes.txt", r"no weights: found config\.json, notes\.txt"),
     ],
@@ -181,3 +185,5 @@ def test_no_pytorch_weights(name: str, message: str, folder: Path) -> None:
     (folder / weights.SAFETENSORS).rename(folder / name)
     with pytest.raises(CheckpointError, match=message):
         load(folder)
+    with pytest.raises(CheckpointError, match=message):  # what `from_pretrained` asks for first
+        hub.resolve(folder).fingerprint()

@@ -37,7 +37,7 @@ BINARY: Example = ([X, f32(SEQ, 1)], {})
 EXAMPLES: dict[str, list[Example]] = {
     **{name: [UNARY, ([f32()], {})] for name in (
         "gelu", "gelu_tanh", "relu", "tanh", "sigmoid", "silu", "erf", "exp", "log", "sqrt",
-        "rsqrt", "negate", "abs")},
+        "rsqrt", "cos", "sin", "ceil", "floor", "sign", "negate", "abs")},
     "not": [([boolean(BATCH)], {})],
     **{name: [BINARY, ([i64(3), i64()], {})] for name in (
         "add", "subtract", "multiply", "divide", "power", "minimum", "maximum", "equal",
@@ -61,6 +61,7 @@ EXAMPLES: dict[str, list[Example]] = {
                   ([f32(9, 4), i64(BATCH, SEQ), f32(2, 4), i64(1, SEQ)], {})],
     **{name: [([X], {"axes": axes, "keep": keep}) for axes in ((1,), (0, -1), (0, 1, 2))
               for keep in (True, False)] for name in ("sum", "mean", "max")},
+    "argmax": [([X], {"axis": 1}), ([i64(BATCH, SEQ)], {"axis": -1})],
     "cumsum": [([X], {"axis": 1}), ([i64(BATCH, SEQ)], {"axis": -1})],
     "softmax": [([X], {"axis": -1}), ([X], {"axis": 1})],
     "matmul": [([X, f32(4, 3)], {}), ([X, f32(BATCH, 4, SEQ)], {}), ([f32(5, 1, 2, SEQ), X], {})],
@@ -69,6 +70,9 @@ EXAMPLES: dict[str, list[Example]] = {
                ([f32(4), f32(3, 4), None, f32(3)], {"activation": "tanh"}),
                ([X, f32(3, 4), f32(3), f32(BATCH, SEQ, 3)], {"activation": "relu"})],
     "layer_norm": [([X, f32(4), f32(4)], {"eps": 1e-5})],
+    "rms_norm": [([X, f32(4)], {"eps": 1e-5})],
+    "rotary": [([X, f32(1, SEQ, 4), f32(1, SEQ, 4)], {"heads": 1}),
+               ([X, f32(BATCH, SEQ, 2), f32(BATCH, SEQ, 2)], {"heads": 2})],
     "attention": [([X, X, X], {"heads": 2, "scale": 0.5, "causal": False}),
                   ([X, X, f32(BATCH, SEQ, 6), boolean(BATCH, 1, 1, SEQ)],
                    {"heads": 2, "scale": 1.0, "causal": True}),

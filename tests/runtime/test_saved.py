@@ -211,6 +211,22 @@ def test_companions_come_along_and_go_with_their_model(tmp_path: Path) -> None:
     assert names == ["README.md", WEIGHTS, DESCRIPTION, "tokenizer.json"]
 
 
+def test_a_companion_with_a_folder_of_its_own(tmp_path: Path) -> None:
+    """It has the name of another one, as sentence-transformers would have it."""
+    (tmp_path / "1_Pooling").mkdir()
+    companions = [tmp_path / "config.json", tmp_path / "1_Pooling" / "config.json"]
+    for path in companions:
+        path.write_text(f"this is {path.parent.name}")
+    folder = tmp_path / "model"
+    for _ in range(2):  # the second replaces the first, file by file
+        save(folder, companions=companions)
+        found = load_model(folder).companions
+        assert found == (folder / "config.json", folder / "1_Pooling" / "config.json")
+        assert found[1].read_text() == "this is 1_Pooling"
+    save(folder, companions=companions[:1])
+    assert not (folder / "1_Pooling" / "config.json").exists()
+
+
 def test_a_folder_of_symlinks_loads(tmp_path: Path) -> None:
     folder = save(tmp_path / "model")
     (tmp_path / "links").mkdir()

@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 from prunus.cli.bench import EXAMPLES as BENCH_EXAMPLES
 from prunus.cli.bench import bench
 from prunus.cli.cache import cache_app
+from prunus.cli.check import EXAMPLES as CHECK_EXAMPLES
+from prunus.cli.check import check
 from prunus.cli.compile import EXAMPLES as COMPILE_EXAMPLES
 from prunus.cli.compile import compile
 from prunus.cli.env import EXAMPLES as ENV_EXAMPLES
@@ -85,6 +87,7 @@ app.command(epilog=_examples(BENCH_EXAMPLES))(bench)
 app.command(epilog=_examples(COMPILE_EXAMPLES))(compile)
 app.command(epilog=_examples(EXPLAIN_EXAMPLES))(explain)
 app.command(epilog=_examples(RUN_EXAMPLES))(run)
+app.command(epilog=_examples(CHECK_EXAMPLES))(check)
 app.command(epilog=_examples(PROFILE_EXAMPLES))(profile)
 app.command(epilog=_examples(ENV_EXAMPLES))(env)
 app.add_typer(cache_app, name="cache")

@@ -14,10 +14,10 @@ from prunus.cli.output import Say, print_json, progress
 from prunus.errors import InputError
 
 if TYPE_CHECKING:
-    from prunus.api import CompiledModel
     from prunus.bench import Report
     from prunus.bench.shapes import Shape
     from prunus.frontend.simulate import Simulation
+    from prunus.model import CompiledModel
 
 EXAMPLES = (
     "prunus bench stand-in -b 1,8 -s 32,128 -t 2 --engine prunus,torch,openvino,onnxruntime",

@@ -14,8 +14,8 @@ from prunus.cli.options import Debug, Json, ModelOptions, takes_model
 from prunus.cli.output import print_json, progress
 
 if TYPE_CHECKING:
-    from prunus.api import CompiledModel
     from prunus.frontend.simulate import Simulation
+    from prunus.model import CompiledModel
     from prunus.passes import PassRecord
 
 EXAMPLES = (
@@ -68,9 +68,9 @@ def _import_anew(
     model: Model, simulation: Simulation | None, options: dict[str, Any], log: list[PassRecord]
 ) -> CompiledModel:
     """Compile the module itself: a graph in the cache has all passes behind it."""
-    from prunus.api import CompiledModel, Source
     from prunus.frontend.export import import_module
     from prunus.frontend.simulate import simulated
+    from prunus.model import CompiledModel, Source
     from prunus.passes import run_passes
     from prunus.plan import make_options
 

@@ -13,8 +13,8 @@ import numpy as np
 from prunus.errors import InputError
 
 if TYPE_CHECKING:
-    from prunus.api import CompiledModel
     from prunus.ir import Graph
+    from prunus.model import CompiledModel
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

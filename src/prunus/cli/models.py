@@ -16,9 +16,9 @@ from prunus.cli.options import ModelOptions
 from prunus.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from prunus.api import CompiledModel
     from prunus.frontend.hub import Checkpoint
     from prunus.frontend.simulate import Simulation
+    from prunus.model import CompiledModel
     from prunus.sparsity import SparsityRecipe
 
 STAND_IN = "stand-in"

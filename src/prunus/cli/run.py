@@ -1,4 +1,4 @@
-"""`prunus run`: one call of a model, its outputs, and whether they are right."""
+"""`prunus run`: one call of a model, its outputs, and whether they are right; or texts answered."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from prunus.cli.output import Say, print_json, progress, table
 from prunus.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from prunus.api import CompiledModel
     from prunus.cli.inputs import Arrays
+    from prunus.cli.texts import Asked
     from prunus.frontend.simulate import Simulation
+    from prunus.model import CompiledModel
 
 EXAMPLES = (
+    "prunus run ./my-sentiment-model --text 'A plum of a film.' --text 'It rained.'",
+    "prunus run ./my-squad-model --question 'Who prunes?' --text 'In winter, gardeners do.'",
     "prunus run stand-in --random 1x128 --check",
     "prunus run ./my-pruned-bert --inputs inputs.npz -o outputs.npz",
 )
@@ -32,6 +35,28 @@ WRONG_ANSWER = 1
 @takes_model
 def run(
     options: ModelOptions,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A text to answer, with the tokenizer that came with MODEL; may be repeated.",
+        ),
+    ] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What to look for in each --text."),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="all labels, 1 span, 5 words for a mask",
+            help="Answers for each --text, at most.",
+        ),
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut a --text that is too long, without an error.")
+    ] = False,
     inputs: Annotated[
         Path | None,
         typer.Option(
@@ -53,10 +78,24 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Call MODEL once and sum up what it answers."""
+    """Answer texts, or call MODEL once on arrays and sum up what it answers."""
     simulation = options.simulation()
-    if (inputs is None) == (random is None):
-        raise InputError("give the inputs: either --inputs FILE or --random 1x128")
+    if [bool(text), inputs is not None, random is not None].count(True) != 1:
+        raise InputError(
+            "give the inputs, one kind of --text 'A text', --inputs FILE or --random 1x128"
+        )
+    if text:
+        from prunus.cli.texts import Asked
+
+        if check or output is not None:
+            raise InputError(
+                "--check and --output are for arrays; texts are compared by `prunus check`, and "
+                "their answers printed by --json"
+            )
+        _answer_texts(options, Asked(text, question, top_k, truncate), json=json)
+        return
+    if question is not None or top_k is not None or truncate:
+        raise InputError("--question, --top-k and --truncate belong to --text: give a text")
     if output is not None and output.suffix != ".npz":
         raise InputError(f"-o {output}: outputs are written as .npz; choose a name that ends so")
     model = find_model(options)
@@ -78,6 +117,22 @@ def run(
         print(_text(compiled, outputs, output, difference))
     if not same:
         raise typer.Exit(WRONG_ANSWER)
+
+
+def _answer_texts(options: ModelOptions, asked: Asked, *, json: bool) -> None:
+    from prunus.cli.texts import answers_data, answers_text
+    from prunus.text import TextModel
+
+    found = find_model(options)
+    with progress() as say:
+        say(f"opening {found.name}")
+        model = TextModel(found.open(options.simulation(), options.compile_options()))
+        say(f"running {found.name}")
+        answers = asked.answers(model)
+    if json:
+        print_json(answers_data(model, asked, answers))
+    else:
+        print(answers_text(model, asked, answers))
 
 
 def _inputs(compiled: CompiledModel, path: Path | None, random: str | None) -> Arrays:

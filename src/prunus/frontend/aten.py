@@ -19,7 +19,8 @@ from prunus.ir import Expr, product
 UNARY = {
     "tanh": "tanh", "sigmoid": "sigmoid", "silu": "silu", "erf": "erf", "special_erf": "erf",
     "exp": "exp", "log": "log", "sqrt": "sqrt", "rsqrt": "rsqrt", "neg": "negate",
-    "negative": "negate", "abs": "abs", "absolute": "abs",
+    "negative": "negate", "abs": "abs", "absolute": "abs", "sign": "sign", "sgn": "sign",
+    "cos": "cos", "sin": "sin", "ceil": "ceil", "floor": "floor",
 }  # fmt: skip
 BINARY = {
     "mul": "multiply", "multiply": "multiply", "pow": "power", "minimum": "minimum",
@@ -176,6 +177,14 @@ def _mean(
     return call.reduce("mean", call.cast(x, call.result.dtype), dim, keepdim)
 
 
+@translates("adaptive_avg_pool1d", "adaptive_avg_pool2d")
+def _adaptive_mean(call: Call, x: Value, output_size: Sequence[int]) -> Value:
+    if any(size != 1 for size in output_size):
+        raise refuse(f"adaptive pooling to {list(output_size)}", "pool to a single position")
+    axes = tuple(range(x.rank - len(output_size), x.rank))
+    return call.emit("mean", x, axes=axes, keep=True)
+
+
 @translates("any")
 def _any(
     call: Call, x: Value, dim: int | Sequence[int] | None = None, keepdim: bool = False
@@ -223,6 +232,13 @@ def _min(
         return call.binary("minimum", x, other, call.result.dtype)
     bottom = _amin(call, x, None if dim is None else [dim], keepdim)
     return bottom if dim is None else [bottom, None]
+
+
+@translates("argmax")
+def _argmax(call: Call, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+    flat = call.reshape(x, (product(x.shape),)) if dim is None else x
+    first = call.emit("argmax", flat, axis=axis(dim or 0, flat.rank))
+    return call.reshape(first, call.result.shape)
 
 
 @translates("cumsum")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.errors import CheckpointError, UnsupportedError
 from prunus.frontend import weights
+from prunus.frontend.bitmask import expand_bitmasks
 from prunus.frontend.hub import Checkpoint
 from prunus.frontend.weights import in_one_line
 
@@ -38,11 +39,6 @@ _FOREIGN_NAMES = (
         "the result",
     ),
     (
-        r"\.(bitmask|compressed)$",
-        "a compressed-tensors bitmask: decompress it with `compressed-tensors`, save the model "
-        "uncompressed (`save_pretrained(..., save_compressed=False)`) and load that",
-    ),
-    (
         r"_packed_params(\.|$)|\.zero_point$|^best_configure$",
         "int8 weights of neural-compressor: dequantise them (zeros stay zeros) and save a float32 "
         "state_dict, or take the float checkpoint that they were made from",
@@ -54,8 +50,8 @@ _FOREIGN_NAMES = (
 def load_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint by name, in their stored dtypes, as dense weights with zeros.
 
-    Masks that ``torch.nn.utils.prune`` left behind are folded: ``weight_orig * weight_mask``
-    becomes ``weight``.
+    Bitmasks of compressed-tensors are expanded. Masks that ``torch.nn.utils.prune`` left behind
+    are folded: ``weight_orig * weight_mask`` becomes ``weight``.
 
     Raises:
         CheckpointError: files that are missing, damaged or unsafe, or weights in a form that only
@@ -65,6 +61,8 @@ def load_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     weights.require_torch()
     state = weights.load(checkpoint.folder)
     _refuse_foreign(checkpoint, state)
+    expand_bitmasks(state, checkpoint.name)
+    _refuse_quantised(checkpoint, state)
     return _fold_masks(checkpoint, state)
 
 
@@ -102,7 +100,7 @@ def load_module(
 
 
 def _refuse_foreign(checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
-    """Raise for what is not a plain tensor of floats, saying what it is and what to do about it."""
+    """Raise for what only another tool can read, saying what it is and what to do about it."""
     import torch
 
     for pattern, meaning in _FOREIGN_NAMES:
@@ -115,6 +113,11 @@ def _refuse_foreign(checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
                 f"{checkpoint.name} holds a {type(tensor).__name__} under {name!r}, expected only "
                 "tensors: save `model.state_dict()` by itself, not with the rest of a training run."
             )
+
+
+def _refuse_quantised(checkpoint: Checkpoint, state: Mapping[str, torch.Tensor]) -> None:
+    """Raise for a tensor that is neither floats nor indices."""
+    for name, tensor in state.items():
         if not _is_plain(name, tensor):
             raise CheckpointError(
                 f"{checkpoint.name} stores {name} as {tensor.dtype}, a sign of {_QUANTISED}."

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Axis: TypeAlias = tuple[str, int]
 """An input's name and one of its axes."""
 
+IMAGES = "pixel_values"
+"""`[batch, channels, height, width]`, as transformers calls them."""
+
 EXAMPLE_SIZES = (2, 7, 3, 5, 11, 13, 17)
 """Sizes for axes whose example is 1: torch.export fixes what it sees as 1."""
 
@@ -62,7 +65,8 @@ class DynamicAxes:
 
 def dynamic_axes(example: Example, dynamic_shapes: Any) -> DynamicAxes:
     """The axes that may vary: those that `dynamic_shapes` says (as in `torch.export`), and of
-    inputs that it does not mention all, but the last of a float input.
+    inputs that it does not mention all, but the last of a float input; of the images of
+    transformers the batch alone, as a model is made for one size.
 
     Axes of one position and size in the example share a name: `batch`, `seq`, or one of their own.
 
@@ -73,7 +77,7 @@ def dynamic_axes(example: Example, dynamic_shapes: Any) -> DynamicAxes:
     sizes: dict[Axis, int] = {}
     own: dict[Axis, Any] = {}
     for name, tensor in example.tensors.items():
-        spec = given[name] if name in given else _every(tensor)
+        spec = given[name] if name in given else _every(name, tensor)
         for axis, dim in _axes_of(name, tensor, spec):
             sizes[name, axis] = tensor.shape[axis]
             if hasattr(dim, "__name__"):
@@ -81,7 +85,9 @@ def dynamic_axes(example: Example, dynamic_shapes: Any) -> DynamicAxes:
     return _named(example, sizes, own)
 
 
-def _every(tensor: torch.Tensor) -> dict[int, Any]:
+def _every(name: str, tensor: torch.Tensor) -> dict[int, Any]:
+    if name == IMAGES:
+        return {0: "any"}
     return dict.fromkeys(range(tensor.ndim - tensor.is_floating_point()), "any")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -173,30 +174,50 @@ def _from_numpy(name: str, array: np.ndarray, floats: set[Any]) -> torch.Tensor:
 
 
 def _of_encoder(module: torch.nn.Module) -> dict[str, Any]:
-    """Inputs of a text encoder of transformers."""
-    import torch
-
+    """Inputs of an encoder of transformers, for texts or images."""
     config: Any = getattr(module, "config", None)
-    parameters = inspect.signature(module.forward).parameters
     generates = getattr(module, "can_generate", None)
+    reads = getattr(module, "main_input_name", None)
     if (
         not is_of_transformers(module)
-        or getattr(module, "main_input_name", None) != "input_ids"
+        or reads not in ("input_ids", "pixel_values")
         or getattr(config, "is_encoder_decoder", False)
         or (callable(generates) and generates())
     ):
         raise InputError(
-            f"example_inputs are needed for {type(module).__name__}: only for text encoders of "
-            "transformers are they known. Pass a dict by argument name, or a tuple"
+            f"example_inputs are needed for {type(module).__name__}: only for text and image "
+            "encoders of transformers are they known. Pass a dict by argument name, or a tuple"
         )
+    return _texts(module, config) if reads == "input_ids" else _images(config)
+
+
+def _texts(module: torch.nn.Module, config: Any) -> dict[str, Any]:
+    import torch
+
+    parameters = inspect.signature(module.forward).parameters
+    shape = (2, 3, 7) if type(module).__name__.endswith("ForMultipleChoice") else (2, 7)
     vocabulary = int(getattr(config, "vocab_size", 2))
-    ids = torch.arange(2 * 7).reshape(2, 7) % vocabulary
+    ids = torch.arange(math.prod(shape)).reshape(shape) % vocabulary
     inputs = {"input_ids": ids}
     if "attention_mask" in parameters:
         inputs["attention_mask"] = torch.ones_like(ids)
     if "token_type_ids" in parameters and getattr(config, "type_vocab_size", 0) >= 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
+    if "bbox" in parameters:  # the place of each token on a page: left, top, right, bottom
+        inputs["bbox"] = torch.zeros((*shape, 4), dtype=torch.int64)
     return inputs
+
+
+def _images(config: Any) -> dict[str, Any]:
+    """Two images of the size that the model was made for, which is the only one that it takes."""
+    import torch
+
+    config = getattr(config, "vision_config", config)
+    size = config.image_size
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    channels = getattr(config, "num_channels", 3)
+    pixels = torch.linspace(-1, 1, 2 * channels * height * width)
+    return {"pixel_values": pixels.reshape(2, channels, height, width)}
 
 
 def is_of_transformers(module: torch.nn.Module) -> bool:

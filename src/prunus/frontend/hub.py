@@ -18,15 +18,19 @@ from prunus.frontend import weights
 
 CONFIG = "config.json"
 
-# What a model needs beside its weights: its configuration, and its tokenizer in every form that
-# transformers reads. Small files, known by name, so that nothing else is ever downloaded.
+# What a model needs beside its weights: its configuration, its tokenizer in every form that
+# transformers reads, and how sentence-transformers makes vectors of its answers. Small files, known
+# by name, so that nothing else is ever downloaded.
 COMPANIONS = (
     CONFIG,
+    "1_Pooling/config.json",
     "added_tokens.json",
     "bpe.codes",
     "generation_config.json",
     "merges.txt",
+    "modules.json",
     "preprocessor_config.json",
+    "sentence_bert_config.json",
     "sentencepiece.bpe.model",
     "special_tokens_map.json",
     "spiece.model",

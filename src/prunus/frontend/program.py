@@ -100,6 +100,24 @@ class Program:
                 limits[name] = min(int(bounds.upper), limits.get(name, int(bounds.upper)))
         return limits
 
+    def narrow_axes(self) -> list[Axis]:
+        """The axes that the module takes only from 3 or more on, of which nobody said that they
+        vary: the 4 corners of a box, the pixels of an image.
+        """
+        narrow = {
+            str(symbol)
+            for symbol, bounds in self.exported.range_constraints.items()
+            if bounds.lower > 2
+        }
+        shapes = self.input_shapes()
+        return [
+            (name, axis)
+            for (name, axis), dim in self.axes.names.items()
+            if dim not in self.axes.dims
+            and not isinstance(size := shapes[name][axis], int)
+            and {str(symbol) for symbol in size.node.expr.free_symbols} & narrow
+        ]
+
     def doubtful_sizes(self) -> list[dict[str, int]]:
         """Sizes by name at which the program may be another than the module.
 
@@ -116,11 +134,19 @@ class Program:
         points = [dict.fromkeys(usual, 1)] if usual else []
         for condition in self.guards:
             for point in _points(condition, ranges):
-                if condition.xreplace(point) == False:  # noqa: E712 - a truth value of SymPy
+                if _is_false(condition, point):
                     sizes = {names[str(symbol)]: int(size) for symbol, size in point.items()}
                     points.append({**usual, **sizes})
                     break
         return [point for i, point in enumerate(points) if point not in points[:i]]
+
+
+def _is_false(condition: Any, point: Mapping[Any, Any]) -> bool:
+    """Whether a condition of SymPy does not hold; one that is undefined there says nothing."""
+    try:
+        return bool(condition.xreplace(point) == False)  # noqa: E712 - a truth value of SymPy
+    except ZeroDivisionError:
+        return False
 
 
 def _constant(size: Any) -> Any:
@@ -288,11 +314,14 @@ def _input_names(exported: ExportedProgram, example: Example) -> tuple[str | Non
 
 
 def _without_fixed(module: torch.nn.Module, example: Example, program: Program) -> Program:
-    """Leave out axes that the module fixes; those that were enlarged are exported anew."""
+    """Leave out axes that the module fixes; those that were enlarged, or that it takes only from
+    some size on, are exported anew.
+    """
     shapes, axes = program.input_shapes(), program.axes
     fixed = [(name, axis) for name, axis in axes.names if isinstance(shapes[name][axis], int)]
-    rest = axes.without(fixed)
-    if all(axes.sizes[axis] > 1 for axis in fixed):
+    narrow = program.narrow_axes()
+    rest = axes.without([*fixed, *narrow])
+    if not narrow and all(axes.sizes[axis] > 1 for axis in fixed):
         return Program(program.exported, program.input_names, rest, program.guards)
     try:
         return _export(module, example, rest, is_named=False)

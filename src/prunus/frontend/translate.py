@@ -6,12 +6,17 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prunus.errors import GraphError, InputError, UnsupportedError
-from prunus.frontend import aten, aten_shapes  # noqa: F401 - they enter the translations
+from prunus.frontend import (  # noqa: F401 - they enter the translations
+    aten,
+    aten_conv,
+    aten_shapes,
+)
 from prunus.frontend.call import TRANSLATIONS, Call, Dim, Value, Writer
 from prunus.frontend.failures import user_line_of_trace
 from prunus.ir import Graph, TensorType, symbol
@@ -120,6 +125,10 @@ def translate(
     return _Importer(program, input_names, Sizes(size_names), weight_names).run(limits)
 
 
+class _DependsOnInputsError(Exception):
+    """A value is not made of weights alone."""
+
+
 class _Importer:
     def __init__(
         self,
@@ -133,6 +142,7 @@ class _Importer:
         placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
         specs = program.graph_signature.input_specs
         self.weights = []
+        self.known: dict[TorchNode, torch.Tensor] = {}
         inputs: dict[str, TensorType] = {}
         names = iter(input_names)
         for node, spec in zip(placeholders, specs, strict=True):
@@ -146,7 +156,7 @@ class _Importer:
     def run(self, limits: Mapping[str, int]) -> Graph:
         for node, spec in self.weights:
             if node.users:
-                self.env[node] = self._weight(spec)
+                self.env[node] = self._weight(node, spec)
         for node in self.program.graph.nodes:
             if node.op == "call_function":
                 self._visit(node)
@@ -158,7 +168,7 @@ class _Importer:
             if type(spec.arg).__name__ == "TensorArgument":
                 yield self._known(self.env[node])
 
-    def _weight(self, spec: Any) -> Value:
+    def _weight(self, node: TorchNode, spec: Any) -> Value:
         program, target = self.program, spec.target
         held = program.state_dict if target in program.state_dict else program.constants
         tensor = held.get(target)
@@ -167,6 +177,7 @@ class _Importer:
                 f"the module uses {target!r}, a {spec.kind.name.lower().replace('_', ' ')}; prunus "
                 "knows parameters, buffers and tensors"
             )
+        self.known[node] = tensor
         name = self.weight_names.get(id(tensor), target)
         return self.writer.constant(name, lambda: _array(name, tensor))
 
@@ -198,6 +209,8 @@ class _Importer:
         result = node.meta.get("val")
         tensors = list(result) if isinstance(result, list | tuple) else [result]
         translation = TRANSLATIONS.get(_op_name(node))
+        if translation is None and (computed := self._computed(node)) is not None:
+            return computed
         if translation is None or any(not hasattr(tensor, "dtype") for tensor in tensors):
             raise UnsupportedError(
                 "this op has no translation. Write it with other ops of torch, or report it with "
@@ -216,6 +229,38 @@ class _Importer:
             for i, v in enumerate(values)
         ]
         return known if isinstance(value, list) else value
+
+    def _computed(self, node: TorchNode) -> Any:
+        """Constants for what depends on weights alone: torch computes it, once; None for the rest.
+
+        So a table of relative positions may be made in any way.
+        """
+        try:
+            found = self._torch_value(node)
+        except _DependsOnInputsError:
+            return None
+        tensors = found if isinstance(found, list | tuple) else [found]
+        values = [
+            self.writer.constant(f"{node.name}.{i}", partial(_array, node.name, tensor))
+            for i, tensor in enumerate(tensors)
+        ]
+        return values if isinstance(found, list | tuple) else values[0]
+
+    def _torch_value(self, node: TorchNode) -> Any:
+        """What torch makes of a node whose operands are weights, and what is made of these."""
+        import torch
+        from torch.utils._pytree import tree_leaves
+
+        if node not in self.known:
+            if node.op != "call_function" or torch.Tag.nondeterministic_seeded in getattr(
+                node.target, "tags", ()
+            ):
+                raise _DependsOnInputsError
+            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), self._torch_value)
+            if any(isinstance(each, torch.SymInt) for each in tree_leaves((args, kwargs))):
+                raise _DependsOnInputsError
+            self.known[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        return self.known[node]
 
     def _arguments(self, node: TorchNode, translation: Callable[..., Any]) -> dict[str, Any]:
         """All arguments of the schema by name, without those that cannot change the result."""

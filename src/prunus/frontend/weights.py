@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -21,9 +22,16 @@ INDICES = (f"{SAFETENSORS}.index.json", f"{PICKLE}.index.json")
 _PREFERENCE = (SAFETENSORS, INDICES[0], PICKLE, INDICES[1])
 
 _CONVERT = "convert it with transformers 4 (`{call}`, then `save_pretrained`) and pass that folder"
+_INT8 = (
+    "int8 weights of neural-compressor: take the float checkpoint that they were made from, or "
+    "dequantise them (zeros stay zeros) and save a float32 state_dict"
+)
 _OTHER_FORMATS = {
-    "tf_model.h5": "TensorFlow: " + _CONVERT.format(call="from_pretrained(..., from_tf=True)"),
-    "flax_model.msgpack": "Flax: " + _CONVERT.format(call="from_pretrained(..., from_flax=True)"),
+    "tf_model*.h5*": "TensorFlow: " + _CONVERT.format(call="from_pretrained(..., from_tf=True)"),
+    "*.ckpt.index": "TensorFlow 1: " + _CONVERT.format(call="from_pretrained(..., from_tf=True)"),
+    "flax_model*.msgpack*": "Flax: " + _CONVERT.format(call="from_pretrained(..., from_flax=True)"),
+    "best_model.pt": _INT8,
+    "quantized_weight.pt": _INT8,
     "adapter_model.safetensors": "a PEFT adapter: merge it into its base model "
     "(`merge_and_unload`) and save the result",
     "model.onnx": "ONNX, which prunus does not read: pass the PyTorch checkpoint it was made from",
@@ -229,8 +237,8 @@ def read_index(index: Path) -> dict[str, str]:
 
 def _nothing_found(folder: Path, available: Collection[str]) -> str:
     wanted = f"expected {SAFETENSORS} or {PICKLE}, whole or in shards with an index"
-    for name, advice in _OTHER_FORMATS.items():
-        if name in available:
+    for pattern, advice in _OTHER_FORMATS.items():
+        for name in fnmatch.filter(sorted(available), pattern):
             return f"{folder} has no PyTorch weights, only {name} ({advice}); {wanted}."
     found = ", ".join(sorted(available)) or "nothing"
     return f"{folder} has no weights: found {found}; {wanted}."

@@ -76,6 +76,24 @@ def layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float) -
     return np.asarray(centred / np.sqrt(variance + x.dtype.type(eps)) * gamma + beta, x.dtype)
 
 
+def rms_norm(x: np.ndarray, gamma: np.ndarray, eps: float) -> np.ndarray:
+    """x / sqrt(mean(x²) + eps) · gamma over the last axis."""
+    square = np.mean(x * x, axis=-1, keepdims=True, dtype=x.dtype)
+    return np.asarray(x / np.sqrt(square + x.dtype.type(eps)) * gamma, x.dtype)
+
+
+def rotary(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, heads: int) -> np.ndarray:
+    """Each head's halves (a, b) of `[…, tokens, heads · width]` turned by an angle for each token
+    and feature: (a, b) · cos + (-b, a) · sin, with angles `[…, tokens, width]` (Su et al.,
+    "RoFormer", 2021).
+    """
+    split = np.reshape(x, (*x.shape[:-1], heads, x.shape[-1] // heads))
+    first, second = np.split(split, 2, axis=-1)
+    turned = np.concatenate((-second, first), axis=-1)
+    mixed = split * cos[..., None, :] + turned * sin[..., None, :]
+    return np.asarray(np.reshape(mixed, x.shape), x.dtype)
+
+
 def attention(
     q: np.ndarray,
     k: np.ndarray,

@@ -125,11 +125,16 @@ for _name, _meaning in {
     "log": np.log,
     "sqrt": np.sqrt,
     "rsqrt": lambda x: 1 / np.sqrt(x),
+    "cos": np.cos,
+    "sin": np.sin,
+    "ceil": np.ceil,
+    "floor": np.floor,
 }.items():
     op(_name, "x", type=_float, meaning=lambda a, x, f=_meaning: f(x))
 
 op("negate", "x", type=_same, meaning=lambda a, x: -x)
 op("abs", "x", type=_same, meaning=lambda a, x: np.abs(x))
+op("sign", "x", type=_same, meaning=lambda a, x: np.sign(x))
 op("not", "x", type=_same, meaning=lambda a, x: np.logical_not(x))
 
 for _name, _ufunc in {
@@ -305,6 +310,8 @@ op("embedding", "*tables_and_ids", type=_embedding_type, meaning=_embedding)
 op("sum", "x", "axes keep", type=_reduced, meaning=_reduce(np.sum))
 op("mean", "x", "axes keep", type=_reduced, meaning=_reduce(np.mean))
 op("max", "x", "axes keep", type=_reduced, meaning=_reduce(np.max))
+op("argmax", "x", "axis", type=lambda a, x: TensorType("i64", _replace(x.shape, a.axis, ())),
+   meaning=lambda a, x: np.argmax(x, axis=a.axis))  # fmt: skip
 op("cumsum", "x", "axis", type=_same,
    meaning=lambda a, x: np.cumsum(x, axis=a.axis, dtype=x.dtype))  # fmt: skip
 op("softmax", "x", "axis", type=_float, meaning=lambda a, x: numeric.softmax(x, a.axis))
@@ -361,6 +368,22 @@ def _layer_norm_type(a: Any, x: TensorType, gamma: TensorType, beta: TensorType)
     return x
 
 
+def _rms_norm_type(a: Any, x: TensorType, gamma: TensorType) -> TensorType:
+    if not x.rank or gamma.shape != x.shape[-1:]:
+        raise GraphError(f"rms_norm over the last axis of {x} does not take {gamma}")
+    return x
+
+
+def _rotary_type(a: Any, x: TensorType, cos: TensorType, sin: TensorType) -> TensorType:
+    width = x.shape[-1] if x.rank else 0
+    if not isinstance(width, int) or width % (2 * a.heads) or cos != sin:
+        raise GraphError(f"rotary of {a.heads} heads does not take {x}, {cos}, {sin}")
+    angles = (*x.shape[:-1], width // a.heads)
+    if broadcast_shapes(cos.shape, angles) != angles:
+        raise GraphError(f"the angles {cos} do not broadcast to the heads of {x}")
+    return x
+
+
 def _attention_type(
     a: Any, q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None
 ) -> TensorType:
@@ -381,6 +404,10 @@ op("matmul", "x y", type=_matmul_type, meaning=lambda a, x, y: x @ y)
 op("linear", "x weight bias? residual?", "activation", type=_linear_type, meaning=_linear)
 op("layer_norm", "x gamma beta", "eps", type=_layer_norm_type,
    meaning=lambda a, x, gamma, beta: numeric.layer_norm(x, gamma, beta, a.eps))  # fmt: skip
+op("rms_norm", "x gamma", "eps", type=_rms_norm_type,
+   meaning=lambda a, x, gamma: numeric.rms_norm(x, gamma, a.eps))  # fmt: skip
+op("rotary", "x cos sin", "heads", type=_rotary_type,
+   meaning=lambda a, x, cos, sin: numeric.rotary(x, cos, sin, a.heads))  # fmt: skip
 op("attention", "q k v mask?", "heads scale causal", type=_attention_type,
    meaning=lambda a, q, k, v, mask=None: numeric.attention(
        q, k, v, mask, heads=a.heads, scale=a.scale, causal=a.causal))  # fmt: skip

@@ -11,16 +11,24 @@ from prunus.kernels.spec import Kernel, tile_words
 
 @dataclass(frozen=True)
 class LayerNorm(Kernel):
-    """One vector of tokens: mean, variance around it, then the normalised features."""
+    """One vector of tokens: mean, variance around it, then the normalised features.
+
+    Attributes:
+        eps: Added to the variance.
+        centred: Whether the mean is taken off; without it is the root mean square that divides, and
+            there is no beta.
+    """
 
     eps: float = 1e-12
+    centred: bool = True
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """Activations, gamma and beta [features], the number of features, vectors of the widest
         tile.
         """
-        return (*tile_words("x", "y"), "gamma", "beta", "features", "vectors")
+        beta = ("beta",) if self.centred else ()
+        return (*tile_words("x", "y"), "gamma", *beta, "features", "vectors")
 
     def emit(self, k: Emitter) -> None:
         """y = (x - mean) / sqrt(variance + eps) · gamma + beta."""
@@ -31,10 +39,12 @@ class LayerNorm(Kernel):
             features = k.word("features")
             share = k.splat(k.number(1.0) / k.as_float(features))
 
-            total = k.variable(k.splat(0.0))
-            with k.loop(features) as f:
-                total.set(total.get() + k.load(x.row(f) + offset))
-            mean = total.get() * share
+            mean = k.splat(0.0)
+            if self.centred:
+                total = k.variable(k.splat(0.0))
+                with k.loop(features) as f:
+                    total.set(total.get() + k.load(x.row(f) + offset))
+                mean = total.get() * share
 
             squares = k.variable(k.splat(0.0))
             with k.loop(features) as f:
@@ -45,5 +55,8 @@ class LayerNorm(Kernel):
             with k.loop(features) as f:
                 normal = (k.load(x.row(f) + offset) - mean) * scale
                 gamma = k.broadcast(k.address("gamma") + f * FLOAT)
-                beta = k.broadcast(k.address("beta") + f * FLOAT)
-                k.store(k.fma(normal, gamma, beta), y.row(f) + offset)
+                if self.centred:
+                    beta = k.broadcast(k.address("beta") + f * FLOAT)
+                    k.store(k.fma(normal, gamma, beta), y.row(f) + offset)
+                else:
+                    k.store(normal * gamma, y.row(f) + offset)

@@ -12,15 +12,19 @@ from prunus.ir import verify as verify_graph
 from prunus.passes.cancel_shapes import cancel_shapes
 from prunus.passes.drop_empty import drop_empty
 from prunus.passes.fold_constants import fold_constants
+from prunus.passes.fold_scales import fold_scales
 from prunus.passes.fold_transposes import fold_transposes
 from prunus.passes.fuse_attention import fuse_attention
 from prunus.passes.fuse_embeddings import fuse_embeddings
 from prunus.passes.fuse_epilogues import fuse_epilogues
+from prunus.passes.fuse_norms import fuse_norms
+from prunus.passes.fuse_rotary import fuse_rotary
 from prunus.passes.heads import HeadReport, head_report
 from prunus.passes.merge_qkv import merge_qkv
 from prunus.passes.rewrite import Notes
 from prunus.passes.share_equal import share_equal
 from prunus.passes.simplify_masks import simplify_masks
+from prunus.passes.sink_permutes import sink_permutes
 from prunus.passes.sparsify import sparsify
 
 __all__ = ["PASSES", "HeadReport", "Notes", "Pass", "PassRecord", "head_report", "run_passes"]
@@ -32,9 +36,13 @@ PASSES: tuple[Pass, ...] = (
     fold_constants,
     share_equal,
     fold_transposes,
+    fold_scales,
     simplify_masks,
     fuse_embeddings,
+    fuse_norms,
+    fuse_rotary,
     fuse_attention,
+    sink_permutes,
     cancel_shapes,
     drop_empty,
     merge_qkv,

@@ -6,7 +6,7 @@ heads, so what surrounds it undoes itself.
 
 from __future__ import annotations
 
-from prunus.ir import Graph
+from prunus.ir import Graph, product
 from prunus.passes.fold_constants import drop_no_op, drop_permute
 from prunus.passes.pattern import Call, Value, op, variable, without_trailing_none
 from prunus.passes.rewrite import Notes, Replacement, apply_rewrites, rewrite
@@ -17,7 +17,7 @@ x = variable("x")
 def cancel_shapes(graph: Graph, notes: Notes) -> Graph:
     """Merge chains of shape ops, down to nothing where they end as they began."""
     rewrites = (drop_no_op, drop_permute, merge_reshapes, merge_permutes, merge_expands,
-                permute_of_ones, linear_between_reshapes)  # fmt: skip
+                permute_of_ones, linear_between_reshapes, selection_of_split)  # fmt: skip
     return apply_rewrites(graph, rewrites, notes)
 
 
@@ -53,6 +53,22 @@ def permute_of_ones(x: Value, outer: Value) -> Replacement:
     if moved != sorted(moved):
         return None
     return op.reshape(x, shape=outer.type.shape), "only axes of length 1 change their places"
+
+
+@rewrite(op.select(op.reshape(x).shared().named("split")).named("part"))
+def selection_of_split(x: Value, split: Value, part: Value) -> Replacement:
+    """One of the parts that the last axis was split into is a slice of that axis."""
+    if part.node is None or not x.type.rank:
+        return None
+    lead, inner = len(x.type.shape) - 1, split.type.shape[x.type.rank :]
+    is_first = part.node.attrs.axis % split.type.rank == lead
+    if not is_first or split.type.shape[:lead] != x.type.shape[:-1]:
+        return None
+    width, index = product(inner), part.node.attrs.index
+    if not isinstance(width, int) or index < 0:
+        return None
+    own = op.slice(x, axis=lead, start=index * width, stop=(index + 1) * width, step=1)
+    return op.reshape(own, shape=part.type.shape), f"a slice of the last axis of {x.name}"
 
 
 flat = op.reshape(x).shared().named("flat")

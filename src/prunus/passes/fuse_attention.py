@@ -8,11 +8,12 @@ from prunus.passes.pattern import Call, Operand, Value, Variable, either, op, va
 from prunus.passes.rewrite import Notes, Replacement, apply_rewrites, rewrite
 
 q, k, v, mask = variable("q"), variable("k"), variable("v"), variable("mask")
+bias, product = variable("bias"), variable("product")
 
 
 def fuse_attention(graph: Graph, notes: Notes) -> Graph:
     """Make written-out attention one op, on joined heads; `cancel_shapes` then joins nothing."""
-    return apply_rewrites(graph, (written_out, hiding_mask), notes)
+    return apply_rewrites(graph, (joined_masks, written_out, hiding_mask), notes)
 
 
 def scaled(pattern: Operand, name: str) -> Operand:
@@ -27,6 +28,18 @@ def scaled(pattern: Operand, name: str) -> Operand:
 
 scores = scaled(op.matmul(scaled(q, "q_scale"), scaled(k, "k_scale")), "scale")
 masked = either(op.add(scores, mask), op.where(mask, scores, float("-inf")), scores)
+
+
+@rewrite(op.softmax(op.add(op.add(product, bias), mask)).named("softmax"))
+def joined_masks(product: Value, bias: Value, mask: Value, softmax: Value) -> Replacement:
+    """Scores with a bias and then a mask added: what all layers share is added up once."""
+    node = product.node
+    if node is None or softmax.node is None or node.op not in ("matmul", "multiply", "divide"):
+        return None
+    if not (_fits(bias, softmax.type.shape) and _fits(mask, softmax.type.shape)):
+        return None
+    call = Call("softmax", (op.add(product, op.add(bias, mask)),), softmax.node.attrs)
+    return call, f"{bias.name} and {mask.name} are one mask"
 
 
 @rewrite(op.matmul(op.softmax(masked).named("softmax"), v))

@@ -43,7 +43,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Every decision of a compiled model; `str` shows it as a table.
+    """Every decision of a compiled model; `str` and a notebook show it as a table.
 
     Attributes:
         model: Its name.
@@ -83,6 +83,11 @@ class Explanation:
         from prunus.plan.explain_text import explanation_text
 
         return explanation_text(self)
+
+    def _repr_html_(self) -> str:
+        from prunus.plan.explain_html import explanation_html
+
+        return explanation_html(self)
 
 
 def explain(

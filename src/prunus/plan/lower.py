@@ -18,6 +18,7 @@ from prunus.kernels.elementwise import BINARY, UNARY, Elementwise, Operand
 from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.layout import QUANTUM, TILE
 from prunus.kernels.normalize import LayerNorm
+from prunus.kernels.rotary import Rotary
 from prunus.kernels.tokens import Embed, TakeTokens
 from prunus.plan.linear import choose
 from prunus.plan.planner import Planner
@@ -76,26 +77,51 @@ def lower_linear(p: Planner, node: Node) -> str | None:
     return None
 
 
-@lowering("layer_norm")
-def lower_layer_norm(p: Planner, node: Node) -> str | None:
+@lowering("layer_norm", "rms_norm")
+def lower_norm(p: Planner, node: Node) -> str | None:
     """Vertical reductions, a vector of tokens at a time."""
-    x, gamma, beta = (name or "" for name in node.inputs)
-    if gamma not in p.graph.constants or beta not in p.graph.constants:
+    x, *names = (name or "" for name in node.inputs)
+    if any(name not in p.graph.constants for name in names):
         return "gamma or beta is computed, not constant"
     source, y, eps = p.tiles(x), p.define(node), float(node.attrs.eps)
     vectors, flops = TILE // p.options.target.lanes, 8 * y.features
     arguments: dict[str, BoundArgument] = {
-        "x": source, "y": y, "gamma": p.constant(gamma), "beta": p.constant(beta),
-        "features": y.features, "vectors": vectors,
+        "x": source, "y": y, "features": y.features, "vectors": vectors,
+        **{word: p.constant(name) for word, name in zip(("gamma", "beta"), names, strict=False)},
     }  # fmt: skip
+    centred = node.op == "layer_norm"
     p.emit(
         node,
-        kernel=lambda width: LayerNorm(width, eps),
-        label="layer norm",
+        kernel=lambda width: LayerNorm(width, eps, centred),
+        label=node.op.replace("_", " "),
         tokens=y.tokens,
         units=vectors,
         arguments=arguments,
         work=Work(flops, flops, lambda sizes: p.size(y.tokens, sizes), 8 * y.features),
+    )
+    return None
+
+
+@lowering("rotary")
+def lower_rotary(p: Planner, node: Node) -> str | None:
+    """Head by head; the angles are brought into tiles once for all layers."""
+    x, *angles = (name or "" for name in node.inputs)
+    heads: int = node.attrs.heads
+    width = p.features(x) // heads
+    source, y = p.tiles(x), p.define(node)
+    places = {
+        word: p.spread(name, (*node.type.shape[:-1], width))
+        for word, name in zip(("cos", "sin"), angles, strict=True)
+    }
+    flops = 3 * y.features
+    p.emit(
+        node,
+        kernel=lambda tokens: Rotary(tokens, width),
+        label="rotary",
+        tokens=y.tokens,
+        units=heads,
+        arguments={"x": source, "y": y, "heads": heads, **places},
+        work=Work(flops, flops, lambda sizes: p.size(y.tokens, sizes)),
     )
     return None
 

@@ -22,11 +22,13 @@ BY_ELEMENT = frozenset({
     "less_equal", "greater", "greater_equal", "power", "minimum", "maximum", "divide", "negate",
     "abs", "erf", "exp", "log", "sqrt", "rsqrt", "expand",
 })  # fmt: skip
-COMPUTED_BY_KERNELS = frozenset({"linear", "layer_norm", "embedding", "attention"})
+COMPUTED_BY_KERNELS = frozenset(
+    {"linear", "layer_norm", "rms_norm", "rotary", "embedding", "attention"}
+)
 """Ops that a kernel may compute whatever their operands are; those by element only if one of these
 is behind them."""
 
-BY_ROW = BY_ELEMENT | {"linear", "layer_norm", "reshape", "embedding"}
+BY_ROW = BY_ELEMENT | {"linear", "layer_norm", "rms_norm", "rotary", "reshape", "embedding"}
 
 
 def find_packing(graph: Graph) -> PackingRule | str:

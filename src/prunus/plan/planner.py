@@ -61,6 +61,18 @@ class Planner:
             self._pack(name)
         return self.places[name]
 
+    def spread(self, name: str, shape: tuple[int | Expr, ...]) -> Tiles:
+        """Where the value lies in tiles, broadcast to a shape: as what every sequence shares."""
+        type = TensorType("f32", shape)
+        if self.types[name] == type:
+            return self.tiles(name)
+        spread = f"{name} as {type}"
+        if spread not in self.places:
+            self.plain(name)
+            self.types[spread] = type
+            self._pack(spread, name)
+        return self.places[spread]
+
     def plain(self, name: str) -> None:
         """Make sure that NumPy has the value; tiles are unpacked first."""
         if name in self.graph.constants:
@@ -197,18 +209,20 @@ class Planner:
         self.places[name] = Tiles(name, tokens, features, 0, features)
         return self.places[name]
 
-    def _pack(self, name: str) -> None:
-        type = self.types[name]
+    def _pack(self, name: str, source: str | None = None) -> None:
+        """Bring a plain array into tiles: the value's own, or another's that is broadcast."""
+        type, source = self.types[name], source or name
         place = self._new_buffer(name, type)
 
         def array(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
-            return np.ascontiguousarray(arrays[0], dtype=np.float32)
+            spread = np.broadcast_to(arrays[0], type.sizes(sizes))
+            return np.ascontiguousarray(spread, dtype=np.float32)
 
         arguments: dict[str, BoundArgument] = {
             "y": place,
             "features": place.features,
             "tokens": self.token_count(type),
-            "table0": self.feed(("plain", name), (name,), array),
+            "table0": self.feed(("plain", name), (source,), array),
             "ids0": self.token_rows(type),
         }
         self.steps.append(

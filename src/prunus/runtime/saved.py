@@ -33,6 +33,7 @@ from prunus.runtime.saved_description import (
     WEIGHTS,
     Description,
     check_companions,
+    companion_name,
     description_text,
     printable,
     read_description,
@@ -159,10 +160,11 @@ def _companions_to_replace(folder: Path, overwrite: bool) -> tuple[str, ...]:
 
 
 def _copy_companions(companions: Sequence[Path], staging: Path) -> tuple[str, ...]:
-    names = tuple(path.name for path in companions)
+    names = tuple(map(companion_name, companions))
     check_companions(names)
-    for path in companions:
-        shutil.copyfile(path, staging / path.name)
+    for name, path in zip(names, companions, strict=True):
+        (staging / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, staging / name)
     return names
 
 
@@ -170,9 +172,11 @@ def _publish(staging: Path, folder: Path, outdated: Sequence[str]) -> None:
     if staging.parent != folder:
         staging.rename(folder)
         return
-    written = sorted(path.name for path in staging.iterdir())
+    files = (path for path in staging.rglob("*") if path.is_file())
+    written = sorted(path.relative_to(staging).as_posix() for path in files)
     # The description comes last: until then its digest tells that the weights are not its own.
     for name in sorted(written, key=DESCRIPTION.__eq__):
+        (folder / name).parent.mkdir(exist_ok=True)
         os.replace(staging / name, folder / name)
     for name in set(outdated) - set(written):
         (folder / name).unlink(missing_ok=True)

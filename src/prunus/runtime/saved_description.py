@@ -21,6 +21,7 @@ VERSION = 1
 """Version of the format. A change that an older reader would misunderstand must raise it."""
 
 DESCRIPTION = "prunus.json"
+POOLING = "1_Pooling/config.json"  # of sentence-transformers; the one companion with a folder
 WEIGHTS = "model.safetensors"
 
 _MAX_BYTES = 1 << 26
@@ -104,6 +105,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
+def companion_name(path: Path) -> str:
+    """A companion's name in the saved folder: its own, or `POOLING` where that is what it is."""
+    return POOLING if path.match(POOLING) else path.name
+
+
 def check_companions(names: Sequence[str]) -> None:
     """Check that files of these names can lie in the folder, beside the two that prunus writes.
 
@@ -116,7 +122,7 @@ def check_companions(names: Sequence[str]) -> None:
             f"found {', '.join(names)}"
         )
     for name in names:
-        if name in ("", ".", "..") or set("/\\\0") & set(name):
+        if name != POOLING and (name in ("", ".", "..") or set("/\\\0") & set(name)):
             raise SavedModelError(f"a companion is a file in the folder itself, found {name!r:.60}")
 
 

@@ -1,0 +1,162 @@
+"""From a name or a folder to a compiled model with its configuration."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunus.api import load, open_checkpoint
+from prunus.errors import CheckpointError, InputError, UnsupportedError
+from prunus.frontend import hub
+from prunus.frontend.weights import in_one_line
+from prunus.hf.tasks import Task
+from prunus.plan import make_options
+from prunus.runtime.saved_description import DESCRIPTION, WEIGHTS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from prunus.model import CompiledModel
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where to look for a model: the arguments of `PrunusModel.from_pretrained`."""
+
+    name: str | os.PathLike[str]
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    subfolder: str | None = None
+    local_files_only: bool = False
+
+    def saved_folder(self) -> Path | None:
+        """The folder that prunus saved, here or on the hub; None where it is something else."""
+        place = Path(self.name).expanduser()
+        folder = place / (self.subfolder or "")
+        if (folder / DESCRIPTION).is_file():
+            if self.revision is not None:
+                raise InputError(
+                    f"{folder} is a local folder, which has no revision {self.revision!r}: leave "
+                    "it out"
+                )
+            return folder
+        return (
+            self._saved_on_hub(self.name)
+            if isinstance(self.name, str) and not place.exists()
+            else None
+        )
+
+    def checkpoint(self) -> hub.Checkpoint:
+        """The checkpoint; see `prunus.frontend.hub.resolve` for the errors."""
+        return hub.resolve(
+            self.name,
+            revision=self.revision,
+            token=self.token,
+            cache_dir=self.cache_dir,
+            subfolder=self.subfolder,
+            local_files_only=self.local_files_only,
+        )
+
+    def _saved_on_hub(self, name: str) -> Path | None:
+        """The snapshot of a repository that a saved model was pushed to."""
+        from huggingface_hub import hf_hub_download, snapshot_download
+
+        prefix = f"{self.subfolder}/" if self.subfolder else ""
+        wanted: dict[str, Any] = {
+            "revision": self.revision,
+            "token": self.token,
+            "cache_dir": self.cache_dir,
+            "local_files_only": self.local_files_only,
+        }
+        try:
+            description = hf_hub_download(name, prefix + DESCRIPTION, **wanted)
+        except Exception:
+            return None  # most often it is a checkpoint; whatever else is wrong, `checkpoint` says
+        names = (DESCRIPTION, WEIGHTS, *hub.COMPANIONS)
+        commit = Path(description).parents[prefix.count("/")].name
+        root = snapshot_download(
+            name,
+            **(wanted | {"revision": commit}),
+            allow_patterns=[prefix + name for name in names],
+        )
+        return Path(root, prefix)
+
+
+def open_saved(folder: Path, options: Mapping[str, Any]) -> tuple[CompiledModel, PreTrainedConfig]:
+    """The model in a folder that prunus saved, without any module of torch."""
+    compiled = load(folder, **options)
+    return compiled, read_config(folder)
+
+
+def compile_checkpoint(
+    checkpoint: hub.Checkpoint, task: Task, options: Mapping[str, Any]
+) -> tuple[CompiledModel, PreTrainedConfig]:
+    """The model of a checkpoint, loaded as the class that transformers has for the task."""
+    config = read_config(checkpoint.folder)
+    architecture = task.architecture(checkpoint.config)
+    if architecture is None:
+        raise UnsupportedError(
+            f"{checkpoint.name} is a {config.model_type}, for which transformers has no class for "
+            f"{task.name}: take the class of another task"
+        )
+    own = checkpoint.config.get("architectures") or [None]
+    config.architectures = [architecture]
+    # Without an architecture of its own, the cache has it once for `prunus.from_pretrained` too.
+    asked = None if architecture == own[0] else architecture
+    return open_checkpoint(checkpoint, architecture=asked, **options), config
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a folder, as a class of transformers; code in the folder is not run.
+
+    Raises:
+        CheckpointError: there is none, or transformers does not know its type.
+    """
+    from transformers import AutoConfig
+
+    if not (folder / hub.CONFIG).is_file():
+        raise CheckpointError(
+            f"{folder} has no {hub.CONFIG}, which holds labels and architecture: copy it there "
+            "from the checkpoint, or open the folder with `prunus.load`"
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a class makes of fields that it does not expect
+        raise CheckpointError(
+            f"transformers cannot read {folder / hub.CONFIG} ({in_one_line(error)}): check that it "
+            "is whole, and that its model_type is one of this version of transformers"
+        ) from error
+
+
+def check_options(options: Mapping[str, Any], others: tuple[str, ...]) -> None:
+    """Refuse a keyword that is neither an option of `prunus.compile` nor one of `others`.
+
+    Raises:
+        TypeError: it is unknown; the message names the closest known one.
+    """
+    known = (*inspect.signature(make_options).parameters, *others)
+    for name in options.keys() - set(known):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ":"
+        raise TypeError(
+            f"from_pretrained got an unknown keyword {name!r}{hint} it takes {', '.join(known)}"
+        )
+
+
+def check_dtype(dtype: Any) -> None:
+    """Insist on float32, in which prunus computes.
+
+    Raises:
+        UnsupportedError: another dtype.
+    """
+    if str(dtype).removeprefix("torch.") != "float32":
+        raise UnsupportedError(
+            f"dtype {dtype}: prunus computes in float32 (checkpoints in half precision are read "
+            "and widened); leave dtype out"
+        )

@@ -1,0 +1,374 @@
+"""A compiled model: what a person holds and calls, and sends to other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prunus import cache
+from prunus.errors import InputError, SavedModelError
+from prunus.frontend.structure import Signature
+from prunus.ir import Graph, bind_sizes
+from prunus.kernels.limits import measured_limits
+from prunus.plan import Options, make_options, make_plan
+from prunus.plan.explain import Explanation, explain, zeros
+from prunus.plan.explain_html import table_html
+from prunus.plan.profile import Profile, profile_calls
+from prunus.plan.timeline import trace_calls
+from prunus.runtime.executable import Executable
+from prunus.runtime.saved import SavedModel, load_model, save_model
+from prunus.runtime.saved_reference import Reference, content_digest
+from prunus.runtime.threads import usable_processors
+from prunus.runtime.trace import Event, Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model came from.
+
+    Attributes:
+        name: The hub name, the folder, or the module's class.
+        simulated: What zeros were simulated, or None for real weights.
+        companions: Files that travel with a saved model: config, tokenizer.
+    """
+
+    name: str
+    simulated: str | None = None
+    companions: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """Times of a model's calls, as TVM's `benchmark` gives them.
+
+    Attributes:
+        seconds: The mean of each repeat.
+        mean: In seconds, as all that follow.
+        median: Of the repeats.
+        std: Standard deviation of the repeats.
+        minimum: The fastest repeat.
+        maximum: The slowest.
+        simulated: What was simulated, or None.
+    """
+
+    seconds: tuple[float, ...]
+    mean: float
+    median: float
+    std: float
+    minimum: float
+    maximum: float
+    simulated: str | None
+
+    def __str__(self) -> str:
+        note = f"  (SIMULATED: {self.simulated})" if self.simulated else ""
+        return (
+            f"mean {1e3 * self.mean:.2f} ms, median {1e3 * self.median:.2f}, "
+            f"min {1e3 * self.minimum:.2f}, max {1e3 * self.maximum:.2f}, std {1e3 * self.std:.2f}"
+            + note
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+class CompiledModel:
+    """A compiled model: call it like the module it came from.
+
+    NumPy arrays in, NumPy arrays out; torch tensors in, torch tensors out; in the structure that
+    the module returns. May be called from several threads, which take turns.
+
+    A pickled model is a reference to its saved folder, with the options. One that was never saved,
+    or whose folder has changed, is first saved in the cache. Where it is unpickled, dense weights
+    are mapped from that folder, so that all processes share them; what kernels read is packed by
+    each process for itself. A process that has the very model already, since it pickled it or was
+    forked after that, goes on with that one.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        signature: Signature,
+        options: Options,
+        source: Source,
+        reference: Reference | None = None,
+    ) -> None:
+        self.graph, self.signature = graph, signature
+        self.options, self.source = options, source
+        self.program = make_plan(graph, options)
+        self._reference = reference
+        self._executable = Executable(self.program, target=options.target, threads=options.threads)
+
+    @staticmethod
+    def from_saved(saved: SavedModel, options: Options, source: Source) -> CompiledModel:
+        """A model that was saved, compiled.
+
+        Raises:
+            SavedModelError: how it is called does not fit its graph.
+        """
+        signature = Signature.from_json(saved.signature)
+        signature.check_fits(saved.graph)
+        return CompiledModel(saved.graph, signature, options, source, Reference.of(saved.folder))
+
+    @property
+    def threads(self) -> int:
+        """Workers that a call uses."""
+        return self.options.threads
+
+    @property
+    def simulated(self) -> str | None:
+        """What zeros were simulated, or None for real weights."""
+        return self.source.simulated
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the inputs, in order."""
+        return tuple(self.graph.inputs)
+
+    @property
+    def density(self) -> float:
+        """The share of the linear weights that is not zero."""
+        return 1 - zeros(self.program)[0]
+
+    def flops(self, *, dense: bool = False, **inputs: Any) -> int:
+        """Floating-point operations of a call with these inputs, without those that zeros save;
+        with `dense`, those that an engine does that ignores zeros.
+        """
+        arrays, _ = self.signature.bind((), inputs)
+        return self.program.flops(bind_sizes(self.graph.inputs, arrays), dense=dense)
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of ids that `input_ids` may hold, where the model looks them up in a table."""
+        for node in self.graph.nodes:
+            if node.op == "embedding":
+                for table, ids in zip(node.inputs[::2], node.inputs[1::2], strict=True):
+                    if ids == "input_ids" and table is not None:
+                        return self.graph.constants[table].type.sizes({})[0]
+        return None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer for inputs by position or name, in the module's own structure.
+
+        Raises:
+            InputError: an unknown or missing input, a wrong dtype or shape, an empty batch, an id
+                outside its table, or a sequence beyond the model's limit.
+        """
+        return self._run(args, kwargs)
+
+    def trace(self, *args: Any, **kwargs: Any) -> tuple[Event, ...]:
+        """What every worker did during one call with these inputs, unit by unit, in the order in
+        which it began.
+
+        Raises:
+            InputError: as a call does.
+        """
+        recorder = Recorder()
+        self._run(args, kwargs, recorder)
+        return recorder.events()
+
+    def _run(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: Recorder | None = None
+    ) -> Any:
+        """A call, with what is done in it noted where there is a recorder."""
+        arrays, kind = self.signature.bind(args, kwargs)
+        sizes = bind_sizes(self.graph.inputs, arrays)
+        self._check_sizes(sizes)
+        return self.signature.pack(self._executable.run(arrays, sizes, recorder), kind)
+
+    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
+        for name, size in sizes.items():
+            if size == 0:
+                raise InputError(f"the dimension {name!r} of the inputs is 0: nothing to compute")
+            limit = self.graph.limits.get(name)
+            if limit is not None and size > limit:
+                raise InputError(
+                    f"{name} is {size}, but the model takes at most {limit}; shorten the input"
+                )
+
+    def recompile(self, **options: Any) -> CompiledModel:
+        """The same model with other options of `compile`: `recompile(sparse=False)` is the dense
+        baseline.
+        """
+        chosen = make_options(**{**_as_given(self.options), **options})
+        return CompiledModel(self.graph, self.signature, chosen, self.source, self._reference)
+
+    def explain(self) -> Explanation:
+        """Every layer with its zeros, kernel and reason, and every step that is not native."""
+        return explain(
+            self.program,
+            model=self.source.name,
+            simulated=self.simulated,
+            target=str(self.options.target),
+            threads=self.threads,
+        )
+
+    def benchmark(
+        self, inputs: Mapping[str, Any] | Sequence[Any], repeat: int = 5, number: int = 5
+    ) -> BenchmarkResult:
+        """Time `repeat` times the mean of `number` calls, after one call to warm up."""
+        if repeat < 1 or number < 1:
+            raise InputError(f"repeat={repeat}, number={number}: both must be at least 1")
+        call: Callable[[], Any] = (
+            (lambda: self(**inputs)) if isinstance(inputs, Mapping) else (lambda: self(*inputs))
+        )
+        call()
+        seconds = []
+        for _ in range(repeat):
+            begin = time.perf_counter()
+            for _ in range(number):
+                call()
+            seconds.append((time.perf_counter() - begin) / number)
+        array = np.array(seconds)
+        return BenchmarkResult(
+            tuple(seconds),
+            float(array.mean()),
+            float(np.median(array)),
+            float(array.std()),
+            float(array.min()),
+            float(array.max()),
+            self.simulated,
+        )
+
+    def profile(self, inputs: Mapping[str, Any] | Sequence[Any], repeat: int = 20) -> Profile:
+        """Where the time of a call with these inputs goes: of `repeat` calls that are traced, after
+        one to warm up. Operations are counted as if no token were padding.
+
+        The processor's limits are measured at first use, which takes seconds, and remembered.
+
+        Raises:
+            InputError: as a call does.
+        """
+        if repeat < 1:
+            raise InputError(f"repeat={repeat}: at least one call must be traced")
+        args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
+        limits = measured_limits(self.threads, self.options.target)
+        calls = trace_calls(lambda recorder: self._run(args, kwargs, recorder), repeat)
+        arrays, _ = self.signature.bind(args, kwargs)
+        return profile_calls(
+            self.program,
+            calls,
+            bind_sizes(self.graph.inputs, arrays),
+            limits,
+            model=self.source.name,
+            simulated=self.simulated,
+            target=str(self.options.target),
+        )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write a folder of data only, which `prunus.load` runs without torch and transformers."""
+        self._write(Path(folder), self.source.companions)
+        self._reference = Reference.of(Path(folder))
+
+    def _write(self, folder: Path, companions: Sequence[Path] = ()) -> None:
+        save_model(
+            folder,
+            graph=self.graph,
+            signature=self.signature.to_json(),
+            source=self.source.name,
+            simulated=self.simulated,
+            companions=companions,
+        )
+
+    def __reduce__(self) -> tuple[Callable[[str], CompiledModel], tuple[str]]:
+        if self._reference is None or not self._reference.holds:
+            self._reference = self._keep()
+        # One text, so that equal models give equal bytes: `datasets` caches results by these.
+        text = json.dumps(
+            {
+                "folder": str(self._reference.folder),
+                "digest": self._reference.digest,
+                "options": _as_given(self.options),
+                "name": self.source.name,
+                "simulated": self.source.simulated,
+                "companions": [str(path.absolute()) for path in self.source.companions],
+            }
+        )
+        _pickled.setdefault(text, self)
+        return _unpickle, (text,)
+
+    def _keep(self) -> Reference:
+        """Save the model in the cache, under a digest of its content."""
+        content = content_digest(self.graph, self.signature.to_json())
+        folder = cache.publish_folder("models", f"pickled {content}", self._write)
+        reference = None if folder is None else Reference.of(folder)
+        if reference is None:
+            raise SavedModelError(
+                f"{self.source.name} cannot be pickled: it travels as a reference to a saved "
+                "folder, and the cache cannot hold one; call its save_pretrained(folder) first, "
+                f"with a folder that stays, or set {cache.VARIABLE} to a folder of yours"
+            )
+        return reference
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """The model in a few lines, each with its heading."""
+        steps = [step.work for step in self.program.native_steps if step.weight is not None]
+        sparse = sum(work.per_unit < work.dense_per_unit for work in steps)
+        linear, whole = (f"{100 * share:.1f} %" for share in zeros(self.program))
+        inputs = (f"{name} {type}" for name, type in self.graph.inputs.items())
+        return [
+            *([("SIMULATED", self.simulated)] if self.simulated else []),
+            ("layers", f"{sparse} sparse, {len(steps) - sparse} dense"),
+            ("zeros", f"{linear} of the linear layers, {whole} of the whole model"),
+            ("inputs", ", ".join(inputs)),
+            ("size", f"{self.program.weight_bytes / 1e6:.1f} MB of weights are read by a call"),
+            ("target", str(self.options.target)),
+            ("threads", str(self.threads)),
+        ]
+
+    def __repr__(self) -> str:
+        lines = (f"  {heading:9}  {text}" for heading, text in self._summary())
+        return "\n".join((f"CompiledModel {self.source.name}", *lines))
+
+    def _repr_html_(self) -> str:
+        return table_html(f"CompiledModel {self.source.name}", self._summary())
+
+
+def _as_given(options: Options) -> dict[str, Any]:
+    """What `make_options` takes to make these options again."""
+    given = asdict(options)
+    return {**given, "target": options.target.text}
+
+
+_pickled: weakref.WeakValueDictionary[str, CompiledModel] = weakref.WeakValueDictionary()
+
+
+def _unpickle(text: str) -> CompiledModel:
+    """The model of that reference.
+
+    It uses as many threads as where it was pickled, or as this process may: the answer is the same.
+
+    Raises:
+        SavedModelError: the folder is gone or damaged, or holds another model by now.
+        TargetError: it was compiled for a processor whose code does not run here.
+    """
+    model = _pickled.get(text)
+    if model is None:
+        model = _pickled[text] = _reopen(json.loads(text))
+    return model
+
+
+def _reopen(document: dict[str, Any]) -> CompiledModel:
+    name, folder, options = document["name"], Path(document["folder"]), document["options"]
+    found = Reference.of(folder)
+    if found != Reference(folder, document["digest"]):
+        what = "holds no saved model (any more)" if found is None else "holds another model by now"
+        raise SavedModelError(
+            f"{name} was pickled as a reference to {folder}, which {what}; call its "
+            "save_pretrained(folder), with a folder that stays and that every process sees, and "
+            "pickle it again"
+        )
+    options["threads"] = min(options["threads"], usable_processors())
+    companions = (Path(path) for path in document["companions"])
+    source = Source(
+        name, document["simulated"], tuple(path for path in companions if path.is_file())
+    )
+    return CompiledModel.from_saved(load_model(folder), make_options(**options), source)
