@@ -206,6 +206,7 @@ ERRORS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no text": ({"body": "a", "label": 0}, {}, "columns body, label, but for texts"),
     "unknown label": ({"text": "a", "label": 7}, {}, "label 7; the model knows 0 LABEL_0"),
     "negative tolerance": ({"text": "a", "label": 0}, {"tolerance": -1}, "give 0 or more"),
+    "pooling": ({"text": "a", "label": 0}, {"pooling": "cls"}, "the model answers logits"),
     "no such column": ({"text": "a", "label": 0}, {"text_columns": ["x"]}, "expected x"),
 }
 

@@ -15,7 +15,7 @@ import prunus as package
 from prunus.cli import models
 from prunus.errors import InputError
 
-COMMANDS = ("bench", "compile", "explain", "run", "profile", "env", "cache")
+COMMANDS = ("bench", "compile", "explain", "run", "check", "profile", "env", "cache")
 HEAVY = ("torch", "transformers", "llvmlite", "numpy", "huggingface_hub")
 
 
@@ -83,7 +83,7 @@ WRONG = {
     "no such folder": (["explain", "./no/such/folder"], "There is no folder"),
     "not on the disk": (["explain", "nobody/nothing", "--local-files-only"], "nobody/nothing"),
     "no inputs": (["run", "stand-in"], "--random 1x128"),
-    "two inputs": (["run", "stand-in", "--random", "1x8", "--inputs", "x.npz"], "either"),
+    "two inputs": (["run", "stand-in", "--random", "1x8", "--inputs", "x.npz"], "one kind of"),
     "outputs of a wrong kind": (["run", "stand-in", "--random", "1x8", "-o", "x.txt"], ".npz"),
     "no output": (["compile", "stand-in"], "--output"),
     "nothing of that kind": (["cache", "clear", "nonsense"], "nonsense"),

@@ -54,6 +54,12 @@ UNARY: list[Callable[[Tensor], Any]] = [
     lambda x: x.masked_fill(x > 0, 1) + x.masked_fill(x > 0, float("-inf")).exp(),
     lambda x: (x.eq(x.long()), x.ne(0), x.long() >= 0.5, x.logical_not(), x.logical_and(x > 1)),
     lambda x: x.narrow(1, 1, 2).contiguous().clone().detach(),
+    lambda x: x.sin() + x.cos() + x.sign() + x.ceil() + x.floor(),
+    lambda x: (x.argmax(-1), x.argmax(0, keepdim=True), x.argmax()),
+    lambda x: (x.roll(1, 1), x.roll((3, -1), (1, 1))),
+    lambda x: (F.pad(x, (1, 2)), F.pad(x, (-1, 0, 0, 3), value=2.0), F.pad(x, (0, -2)) > 0),
+    lambda x: F.adaptive_avg_pool1d(x[None], 1),
+    lambda x: x + INDEX.new_zeros(4).index_put((INDEX[0],), torch.tensor(3)).float(),
 ]  # fmt: skip
 
 
@@ -64,6 +70,44 @@ def test_ops(index: int) -> None:
     for rows in (1, 2, 5):
         assert_same(imported, module, normal(rows, 4))
     assert not any("aten" in node.name for node in imported.graph.nodes)
+
+
+CONVOLUTIONS: list[tuple[nn.Module, tuple[int, ...]]] = [
+    (nn.Conv1d(4, 6, 1), (9,)),
+    (nn.Conv1d(4, 6, 1, groups=2, bias=False), (9,)),
+    (nn.Conv1d(4, 6, 3, padding=1), (9,)),
+    (nn.Conv1d(4, 6, 3, padding="same", dilation=2), (9,)),
+    (nn.Conv1d(4, 6, 4, stride=2, groups=2), (9,)),
+    (nn.Conv1d(4, 4, 3, padding=1, groups=4), (9,)),
+    (nn.Conv1d(4, 8, 3, groups=4), (9,)),
+    (nn.Conv2d(4, 5, 2, stride=2), (7, 6)),
+    (nn.Conv2d(4, 5, (3, 2), stride=(1, 2), padding=1), (7, 6)),
+    (nn.Conv2d(4, 4, 3, padding=1, groups=4), (7, 6)),
+    (nn.Conv3d(4, 3, 2), (3, 4, 3)),
+    (nn.Unfold((3, 1), padding=(1, 0)), (7, 6)),
+    (nn.Unfold(2, stride=2), (7, 6)),
+    (nn.AdaptiveAvgPool2d(1), (7, 6)),
+    (nn.Upsample((5, 9), mode="bilinear"), (7, 6)),
+    (nn.Upsample((5, 9), mode="bilinear", align_corners=True), (7, 6)),
+]
+
+
+@pytest.mark.parametrize("index", range(len(CONVOLUTIONS)))
+def test_convolutions(index: int) -> None:
+    layer, size = CONVOLUTIONS[index]
+    module = Outer(layer)
+    imported = import_module(module, normal(2, 4, *size), dynamic_shapes=({0: "any"},))
+    assert_same(imported, module, normal(1, 4, *size))
+    assert_same(imported, module, normal(3, 4, *size))
+
+
+def test_a_convolution_over_any_length() -> None:
+    module = Outer(
+        nn.Sequential(nn.Conv1d(4, 6, 3, padding=1), nn.Conv1d(6, 6, 5, padding=2, groups=6))
+    )
+    imported = import_module(module, normal(2, 4, 9), dynamic_shapes=({0: "any", 2: "any"},))
+    for batch, seq in ((1, 5), (3, 12)):
+        assert_same(imported, module, normal(batch, 4, seq))
 
 
 def test_gather_and_index() -> None:
@@ -130,7 +174,7 @@ def test_attention_written_out() -> None:
 
 
 REFUSED: list[tuple[Callable[[Tensor], Any], str]] = [
-    (lambda x: x.sin(), r"aten.sin.default in inner \(Function\), .*modules.py:\d+ in forward"),
+    (lambda x: x.tan(), r"aten.tan.default in inner \(Function\), .*modules.py:\d+ in forward"),
     (lambda x: x[:, : int(x.sum().item())], "cannot be exported|aten.item.*depends on the values"),
     (lambda x: x.nonzero(), "aten.nonzero"),
     (lambda x: x[x > 0], "depends on the values of a tensor"),
@@ -143,6 +187,9 @@ REFUSED: list[tuple[Callable[[Tensor], Any], str]] = [
     (lambda x: x.long() | 1, "__or__ of i64"),
     (lambda x: x.view(torch.int32), "a view in another dtype"),
     (lambda x: x.to(torch.complex64).abs(), "it is complex64"),
+    (lambda x: F.pad(x[None], (1, 1), mode="reflect"), "padding in the mode 'reflect'|aten"),
+    (lambda x: x.roll(1), "rolling a tensor as if it were flat"),
+    (lambda x: F.adaptive_avg_pool1d(x[None], 2), r"adaptive pooling to \[2\]"),
     (lambda x: x.add_(1), "writes to x"),
     (lambda x: (x, x.shape[0]), "returns .*a SymIntArgument"),
     (lambda x: {(1, 2): x}, r"a dict with the key \(1, 2\)"),

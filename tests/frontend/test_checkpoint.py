@@ -209,6 +209,17 @@ def test_left_over_weights_are_named_once_and_do_no_harm(folder: Path) -> None:
     assert_same(module, expected)
 
 
+def test_a_base_model_of_a_checkpoint_without_a_pooler(folder: Path) -> None:
+    with pytest.warns(UserWarning, match="qa_outputs"):
+        module: Any = checkpoint.load_module(hub.resolve(folder), architecture="BertModel")
+    assert module.pooler is None
+    assert module(torch.zeros(1, 3, dtype=torch.int64)).last_hidden_state.shape == (1, 3, 16)
+    lost = "bert.encoder.layer.0.output.dense.bias"
+    rewrite(folder, lambda s: {name: tensor for name, tensor in s.items() if name != lost})
+    with pytest.raises(CheckpointError, match="lacks weights"):
+        checkpoint.load_module(hub.resolve(folder), architecture="BertModel")
+
+
 def test_many_left_over_weights_share_a_name(folder: Path) -> None:
     rewrite(
         folder, lambda s: s.update({f"bert.extra.{i}.weight": torch.zeros(1) for i in range(9)})

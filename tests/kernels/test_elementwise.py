@@ -1,4 +1,4 @@
-"""Layer normalisation, and ops on every element."""
+"""Normalisations, rotations, and ops on every element."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from prunus.ir import OPS, Attrs
 from prunus.kernels.elementwise import BINARY, UNARY, Elementwise, Operand
 from prunus.kernels.layout import TILE
 from prunus.kernels.normalize import LayerNorm
+from prunus.kernels.rotary import Rotary
 from prunus.kernels.target import parse_target
 from tests.kernels.harness import Arguments, Tiled, run_tiles, targets
 
@@ -48,6 +49,40 @@ def test_layer_norm(
     spread = np.abs(x - x.mean(axis=1, keepdims=True)).max(axis=1, keepdims=True)
     error = 2e-5 + 1e-6 * np.abs(x).max(axis=1, keepdims=True) / np.maximum(spread, 1e-6)
     assert (np.abs(y.array() - wanted) <= error).all()
+
+
+@targets
+@given(TOKENS, st.sampled_from([1, 2, 7, 37]), st.sampled_from([0, 3]), st.integers(0, 99))
+def test_rms_norm(target: str, tokens: int, features: int, first: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((tokens, features)).astype(np.float32)
+    gamma = random.standard_normal(features).astype(np.float32)
+    y = Tiled(tokens, features, first=first, rows=features + 2 * first)
+    vectors = TILE // parse_target(target).lanes
+    arguments: Arguments = {
+        "x": Tiled.of(x, first=first), "y": y, "gamma": gamma, "features": features,
+        "vectors": vectors,
+    }  # fmt: skip
+    run_tiles(lambda width: LayerNorm(width, 1e-6, False), target, tokens, arguments, units=vectors)
+    wanted = OPS["rms_norm"].meaning(Attrs(eps=1e-6), x.astype("f8"), gamma.astype("f8"))
+    np.testing.assert_allclose(y.array(), wanted, rtol=2e-6, atol=2e-6)
+
+
+@targets
+@given(TOKENS, st.sampled_from([1, 2, 5]), st.sampled_from([2, 4, 14]), st.integers(0, 99))
+def test_rotary(target: str, tokens: int, heads: int, width: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((tokens, heads * width)).astype(np.float32)
+    cos, sin = random.standard_normal((2, tokens, width)).astype(np.float32)
+    y = Tiled(tokens, heads * width, first=3, rows=heads * width + 5)
+    arguments: Arguments = {
+        "x": Tiled.of(x, first=2), "y": y, "cos": Tiled.of(cos), "sin": Tiled.of(sin),
+        "heads": heads,
+    }  # fmt: skip
+    run_tiles(lambda tile: Rotary(tile, width), target, tokens, arguments, units=heads)
+    wide = (each.astype(np.float64) for each in (x, cos, sin))
+    wanted = OPS["rotary"].meaning(Attrs(heads=heads), *wide)
+    np.testing.assert_allclose(y.array(), wanted, rtol=2e-6, atol=2e-6)
 
 
 @targets

@@ -66,6 +66,24 @@ def layer_norm(s: _Soup) -> str:
     return s.b.add("layer_norm", x, s.constant(s.width(x)), s.constant(s.width(x)), eps=1e-2)
 
 
+def rms_norm(s: _Soup) -> str:
+    x = s.value()
+    return s.b.add("rms_norm", x, s.constant(s.width(x)), eps=1e-2)
+
+
+def rotary(s: _Soup) -> str:
+    """Angles that all sequences share, or each has its own."""
+    x = s.value()
+    heads = [h for h in (1, 2, 4) if s.width(x) % (2 * h) == 0]
+    if not heads or s.b.types[x].rank < 2:
+        return x
+    chosen = s.choose(heads)
+    tokens = s.b.types[x].shape[:-1]
+    shape = s.choose([(1,), tokens])
+    angles = s.b.add("full", shape=(*shape, s.width(x) // chosen), value=0.7, dtype="f32")
+    return s.b.add("rotary", x, s.b.add("cos", angles), s.b.add("sin", angles), heads=chosen)
+
+
 def unary(s: _Soup) -> str:
     # Bounded first, so that no chain of products overflows.
     return s.b.add(s.choose(list(UNARY)), s.b.add("tanh", s.value()))
@@ -128,8 +146,8 @@ def on_numpy(s: _Soup) -> str:
 
 
 OPS: list[Callable[[_Soup], str]] = [
-    linear, linear, layer_norm, unary, binary, binary, features, features, tokens, reshape,
-    attention, on_numpy,
+    linear, linear, layer_norm, rms_norm, rotary, unary, binary, binary, features, features, tokens,
+    reshape, attention, on_numpy,
 ]  # fmt: skip
 
 

@@ -137,7 +137,9 @@ def test_a_log_tells_what_each_pass_did() -> None:
     assert log[0].before is graph and log[-1].after is result
     for earlier, later in pairwise(log):
         assert earlier.after is later.before
-    assert "simplify_masks\n  attention" in str(next(record for record in log if record.name == "simplify_masks"))
+    assert "simplify_masks\n  attention" in str(
+        next(record for record in log if record.name == "simplify_masks")
+    )
     assert all(record.notes or record.before is record.after for record in log)
     assert str(PassRecord("share_equal", graph, graph, ())) == "share_equal\n  nothing to do\n"
 

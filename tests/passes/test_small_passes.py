@@ -10,10 +10,14 @@ from prunus.ir import Graph, interpret, verify
 from prunus.passes import Notes, Pass
 from prunus.passes.cancel_shapes import cancel_shapes
 from prunus.passes.fold_constants import fold_constants
+from prunus.passes.fold_scales import fold_scales
 from prunus.passes.fold_transposes import fold_transposes
 from prunus.passes.fuse_embeddings import fuse_embeddings
 from prunus.passes.fuse_epilogues import fuse_epilogues
+from prunus.passes.fuse_norms import fuse_norms
+from prunus.passes.fuse_rotary import fuse_rotary
 from prunus.passes.share_equal import share_equal
+from prunus.passes.sink_permutes import sink_permutes
 from tests.graphs import (
     BATCH,
     SEQ,
@@ -398,3 +402,85 @@ def test_only_one_activation_and_one_residual_fit() -> None:
     graph = after(fuse_epilogues, b.graph(y))
     assert ops(graph) == ["linear", "tanh", "add", "add"]
     assert graph.nodes[0].attrs.activation == "relu"
+
+
+def ops_of(graph: Graph) -> list[str]:
+    return [node.op for node in graph.nodes]
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_layer_scale_goes_into_the_layer(has_bias: bool) -> None:
+    b = GraphBuilder()
+    x, weight = b.input("x", "f32[batch, seq, 4]"), b.constant("w", normal(3, 4))
+    bias = b.constant("bias", normal(3)) if has_bias else None
+    layer = b.add("linear", x, weight, bias, activation="none")
+    graph = b.graph(b.add("multiply", b.constant("scale", normal(3)), layer))
+    result = after(fold_scales, graph)
+    assert ops_of(result) == ["linear"]
+    assert not np.array_equal(result.constants["w.scaled"].dense(), normal(3, 4))
+
+
+@pytest.mark.parametrize("case", ["over tokens", "read twice", "activation"])
+def test_a_scale_that_stays(case: str) -> None:
+    b = GraphBuilder()
+    x, weight = b.input("x", "f32[batch, 3, 4]"), b.constant("w", normal(3, 4))
+    layer = b.add("linear", x, weight, activation="relu" if case == "activation" else "none")
+    factor = b.constant("scale", normal(3, 1) if case == "over tokens" else normal(3))
+    scaled = b.add("multiply", layer, factor)
+    graph = b.graph(scaled, *([layer] if case == "read twice" else []))
+    assert fold_scales(graph, []) is graph
+
+
+@pytest.mark.parametrize("axis", [2, 1])
+def test_a_root_mean_square_norm_is_one_op(axis: int) -> None:
+    b = GraphBuilder()
+    x = b.input("x", "f32[batch, 4, 4]")
+    square = b.add("power", x, b.constant("two", np.array(2, np.float32)))
+    mean = b.add("mean", square, axes=(axis,), keep=True)
+    root = b.add("rsqrt", b.add("add", mean, b.constant("eps", np.array(1e-6, np.float32))))
+    normed = b.add("multiply", b.constant("gamma", normal(4)), b.add("multiply", x, root))
+    graph = b.graph(normed)
+    if axis == 2:
+        assert ops_of(after(fuse_norms, graph)) == ["rms_norm"]
+    else:
+        assert fuse_norms(graph, []) is graph
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_rotation_is_one_op(swapped: bool) -> None:
+    b = GraphBuilder()
+    x = b.input("x", "f32[batch, 3, seq, 6]")
+    angles = b.input("angles", "f32[1, 1, seq, 6]")
+    halves = [b.add("slice", x, axis=3, start=at, stop=at + 3, step=1) for at in (0, 3)]
+    if swapped:  # not what a rotation is: the front is negated
+        halves.reverse()
+    turned = b.add("concat", b.add("negate", halves[1]), halves[0], axis=3)
+    cos, sin = (b.add(name, angles) for name in ("cos", "sin"))
+    graph = b.graph(b.add("add", b.add("multiply", x, cos), b.add("multiply", turned, sin)))
+    if swapped:
+        assert fuse_rotary(graph, []) is graph
+    else:
+        assert "rotary" in ops_of(after(fuse_rotary, graph))
+
+
+def test_permutations_sink_until_they_cancel() -> None:
+    b = GraphBuilder()
+    x, y = (b.input(name, "f32[batch, seq, 6]") for name in "xy")
+    turned = [b.add("permute", each, axes=(0, 2, 1)) for each in (x, y)]
+    total = b.add("gelu", b.add("add", *turned))
+    split = b.reshape(total, BATCH, 2, 3, SEQ)
+    graph = b.graph(b.add("permute", split, axes=(0, 3, 1, 2)))
+    result = cancel_shapes(after(sink_permutes, graph), [])
+    assert ops_of(result) == ["add", "gelu", "reshape"]
+
+
+@pytest.mark.parametrize("case", ["other orders", "mixed axes"])
+def test_permutations_that_stay(case: str) -> None:
+    b = GraphBuilder()
+    x = b.input("x", "f32[3, 3, 3]")
+    turned = b.add("permute", x, axes=(0, 2, 1))
+    if case == "other orders":
+        graph = b.graph(b.add("add", turned, b.add("permute", x, axes=(1, 0, 2))))
+    else:
+        graph = b.graph(b.reshape(turned, 9, 3))
+    assert sink_permutes(graph, []) is graph

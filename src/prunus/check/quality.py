@@ -11,7 +11,7 @@ from prunus.check.data import Data
 from prunus.check.engines import module_engine, output_types, prunus_engine
 from prunus.check.metrics import Metric
 from prunus.check.progress import Bar, Say, silent
-from prunus.check.tasks import Pooling, Source, find_task
+from prunus.check.tasks import Pooling, Source, find_task, sentence_similarity
 from prunus.check.tokens import Encoder
 from prunus.errors import InputError, UnsupportedError
 
@@ -85,7 +85,7 @@ def check_data(
     *,
     text_columns: Sequence[str] = (),
     label_column: str | None = None,
-    pooling: Pooling = "mean",
+    pooling: Pooling | None = None,
     tolerance: float = 0.0,
     progress: Say = silent,
 ) -> DataReport:
@@ -101,13 +101,14 @@ def check_data(
         tokenizer: Of transformers, as `load_tokenizer` gives it.
         text_columns: The column of texts, or two for pairs; found by usual names unless given.
         label_column: The column of labels, scores, tags or answers; likewise.
-        pooling: How a sentence's embedding is made of its tokens', where similarity is checked.
+        pooling: How a sentence's embedding is made of its tokens', where similarity is checked;
+            the mean unless given.
         tolerance: By how much a metric may be worse than the module's.
         progress: Told in a few words what is being done.
 
     Raises:
-        InputError: data without the columns of the task or with values that it cannot have, or a
-            tokenizer of another vocabulary.
+        InputError: data without the columns of the task or with values that it cannot have, a
+            tokenizer of another vocabulary, or an option that the task has no use for.
         UnsupportedError: a model whose task is not known, or a library that is not installed.
     """
     if not tolerance >= 0:
@@ -115,9 +116,15 @@ def check_data(
     config = getattr(module, "config", None)
     labels: Mapping[int, str] = getattr(config, "id2label", None) or {}
     _insist_on_texts(model, config)
-    make = find_task({name: type.shape for name, type in output_types(model).items()}, len(labels))
+    outputs = {name: type.shape for name, type in output_types(model).items()}
+    make = find_task(outputs, len(labels))
+    if pooling is not None and make is not sentence_similarity:
+        raise InputError(
+            f"pooling={pooling!r} is of use only where the similarity of sentences is checked, but "
+            f"the model answers {', '.join(outputs)}; leave it out"
+        )
     columns = Columns(tuple(text_columns), label_column)
-    task = make(Source(data, columns, Encoder.of(model, tokenizer), labels, pooling))
+    task = make(Source(data, columns, Encoder.of(model, tokenizer), labels, pooling or "mean"))
     ours = task.answer(prunus_engine(model), Bar(progress, "prunus answers rows"))
     theirs = task.answer(module_engine(module, model), Bar(progress, "transformers answers rows"))
     found, expected = (task.judge.metrics(answers, task.truth) for answers in (ours, theirs))

@@ -31,6 +31,7 @@ from prunus.check.metrics import Judge, LabelJudge, ScoreJudge, SpanJudge
 from prunus.check.progress import Bar
 from prunus.check.tokens import BATCH, Encoder, count_cut, rows_of
 from prunus.errors import UnsupportedError
+from prunus.text.questions import QuestionAnswering
 
 Pooling = Literal["mean", "cls", "max"]
 Array = NDArray[Any]
@@ -146,8 +147,6 @@ def question_answering(source: Source) -> Task:
     questions, contexts = (text_values(data, name) for name in columns.texts(data, QUESTIONS))
 
     def answer(engine: Engine, bar: Bar) -> list[str]:
-        from prunus.text.questions import QuestionAnswering
-
         def logits(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
             outputs = engine(dict(inputs))
             return outputs["start_logits"], outputs["end_logits"]

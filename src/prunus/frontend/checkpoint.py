@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import sys
@@ -93,6 +94,8 @@ def load_module(
     state = load_state(checkpoint)
     with _quiet_transformers():
         module, report = _place(checkpoint, model_class, state)
+        if _lacks_pooler_alone(model_class, report):
+            module, report = _place(checkpoint, model_class, state, add_pooling_layer=False)
     _check_report(checkpoint, module, report)
     _check_finite(checkpoint, module)
     _name_left_over(checkpoint, module, {*report["unexpected_keys"], *_hidden(module, state)})
@@ -175,8 +178,20 @@ def _model_class(checkpoint: Checkpoint, architecture: str | None) -> type[torch
     return model_class
 
 
+def _lacks_pooler_alone(model_class: type[torch.nn.Module], report: Mapping[str, Any]) -> bool:
+    """Whether all that is missing is a pooler that the class can do without: a base model made of a
+    checkpoint with another head, such as a masked language model's.
+    """
+    missing = report["missing_keys"]
+    optional = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return bool(optional and missing and all("pooler." in name for name in missing))
+
+
 def _place(
-    checkpoint: Checkpoint, model_class: type[torch.nn.Module], state: dict[str, torch.Tensor]
+    checkpoint: Checkpoint,
+    model_class: type[torch.nn.Module],
+    state: dict[str, torch.Tensor],
+    **options: Any,
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Let transformers build the module on the meta device and assign the tensors to it."""
     import torch
@@ -194,6 +209,7 @@ def _place(
             attn_implementation="sdpa" if loader._supports_sdpa else "eager",
             ignore_mismatched_sizes=True,  # so that it is reported, with both shapes
             output_loading_info=True,
+            **options,
         )
     except Exception as error:  # whatever a class makes of fields or tensors that do not fit it
         raise CheckpointError(

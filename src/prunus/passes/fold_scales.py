@@ -34,7 +34,8 @@ def _scaled(x: Value, weight: Value, bias: Value | None, factor: Value) -> Repla
     assert weight.constant is not None and factor.constant is not None
     outputs = weight.type.shape[0]
     factors = factor.constant.dense().reshape(-1)
-    if factors.size not in (1, outputs) or factor.type.shape[-1:] not in ((), (1,), (outputs,)):
+    shape = factor.type.shape
+    if factors.size > 1 and (factors.size != outputs or shape[-1] != outputs):
         return None
     rows = np.broadcast_to(factors.astype(np.float64), (weight.type.sizes({})[0],))
     own = _times(weight, rows[:, None])
