@@ -148,12 +148,7 @@ class CompiledModel:
     @property
     def vocabulary(self) -> int | None:
         """The number of ids that `input_ids` may hold, where the model looks them up in a table."""
-        for node in self.graph.nodes:
-            if node.op == "embedding":
-                for table, ids in zip(node.inputs[::2], node.inputs[1::2], strict=True):
-                    if ids == "input_ids" and table is not None:
-                        return self.graph.constants[table].type.sizes({})[0]
-        return None
+        return self.graph.table_rows("input_ids")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer for inputs by position or name, in the module's own structure.

@@ -157,3 +157,18 @@ def test_a_wrong_answer_of_the_padded_batch_shows() -> None:
 )
 def test_figures_have_three_digits(value: float, shown: str) -> None:
     assert importlib.import_module("harness").figure(value) == shown
+
+
+def test_families_have_their_times_and_steps_beside_each_other(run: Run) -> None:
+    models = ("MPNetModel", "ViTModel")
+    figures, printed = run("families", *QUICK, "--models", *models)
+    assert [row["model"] for row in figures["rows"]] == list(models)
+    assert all(row["difference"] < 1e-4 and row["speedup"] > 0 for row in figures["rows"])
+    assert all(name in printed for name in models)
+
+
+def test_one_line_times_three_scripts(run: Run) -> None:
+    pytest.importorskip("sentence_transformers")
+    figures, printed = run("one_line", *QUICK, "--repeat", "1")
+    assert [row["before"] > 0 and row["after"] > 0 for row in figures["rows"]] == [True] * 3
+    assert "µs to a call" in printed

@@ -184,9 +184,7 @@ class Calls:
             return np.broadcast_to(np.arange(shape[-1]), shape).astype(DTYPES[type.dtype])
         if name == "bbox":
             return _boxes(shape, random)
-        rows = _table_rows(self._graph, name) or getattr(
-            self._config, CONFIGURED.get(name, ""), None
-        )
+        rows = self._graph.table_rows(name) or getattr(self._config, CONFIGURED.get(name, ""), None)
         if rows is None:
             raise InputError(
                 f"no values can be made up for the input {name!r}, as the model looks up nothing "
@@ -225,18 +223,6 @@ def length_limit(graph: Graph) -> int | None:
     if isinstance(last, int):
         return last
     return min((graph.limits[each] for each in symbols(last) & set(graph.limits)), default=None)
-
-
-def _table_rows(graph: Graph, name: str) -> int | None:
-    """The rows of the smallest table in which the graph looks up the input; None for no table."""
-    rows = [
-        graph.constants[table].type.sizes({})[0]
-        for node in graph.nodes
-        if node.op == "embedding"
-        for table, ids in zip(node.inputs[::2], node.inputs[1::2], strict=True)
-        if ids == name and table is not None and table in graph.constants
-    ]
-    return min(rows, default=None)
 
 
 def _checked(what: str, wanted: Sequence[int], fixed: int | None) -> tuple[int, ...]:

@@ -187,14 +187,13 @@ def _run(
 ) -> Report:
     from prunus.bench import run_bench
     from prunus.cache import cache_folder
-    from prunus.cli.inputs import vocabulary
 
     loaders = {model.name: model.loader()}
     loaders.update((_label(simulation), model.loader(simulation)) for simulation in simulations)
     return run_bench(
         opened,
         module_loader=loaders,
-        vocabulary=vocabulary(opened[model.name]),
+        vocabulary=opened[model.name].vocabulary,
         density={name: 1 - each.explain().linear_zeros for name, each in opened.items()},
         cache=cache_folder(),
         progress=say,

@@ -13,7 +13,6 @@ import numpy as np
 from prunus.errors import InputError
 
 if TYPE_CHECKING:
-    from prunus.ir import Graph
     from prunus.model import CompiledModel
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -46,26 +45,7 @@ def random_inputs(model: CompiledModel, text: str) -> Arrays:
     shapes = parse_shapes(text)
     if len(shapes) != 1:
         raise InputError(f"--random {text}: give one shape, such as 1x128")
-    return draw(model.input_names, shapes[0], vocabulary(model))
-
-
-def vocabulary(model: CompiledModel) -> int | None:
-    """The number of ids that `input_ids` may take: the rows of the smallest table it looks up in.
-
-    None for a model that looks up nothing by that name.
-    """
-    rows = _table_rows(model.graph)
-    return min(rows, default=None)
-
-
-def _table_rows(graph: Graph) -> list[int]:
-    return [
-        graph.constants[table].type.sizes({})[0]
-        for node in graph.nodes
-        if node.op == "embedding"
-        for table, ids in zip(node.inputs[::2], node.inputs[1::2], strict=True)
-        if ids == "input_ids" and table is not None and table in graph.constants
-    ]
+    return draw(model.input_names, shapes[0], model.vocabulary)
 
 
 def _from_npz(path: Path) -> Arrays:

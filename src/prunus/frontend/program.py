@@ -101,8 +101,8 @@ class Program:
         return limits
 
     def narrow_axes(self) -> list[Axis]:
-        """The axes that the module takes only from 3 or more on, of which nobody said that they
-        vary: the 4 corners of a box, the pixels of an image.
+        """The axes behind batch and length that the module takes only from 3 or more on, and of
+        which nobody said that they vary: the 4 numbers of a token's box.
         """
         narrow = {
             str(symbol)
@@ -113,7 +113,8 @@ class Program:
         return [
             (name, axis)
             for (name, axis), dim in self.axes.names.items()
-            if dim not in self.axes.dims
+            if axis > 1
+            and dim not in self.axes.dims
             and not isinstance(size := shapes[name][axis], int)
             and {str(symbol) for symbol in size.node.expr.free_symbols} & narrow
         ]

@@ -134,7 +134,9 @@ def _zeros(weights: dict[str, torch.Tensor]) -> float:
 
 
 def _linear_weights(module: torch.nn.Module, layers: Layers) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights of linear layers by name, without those that are embedding tables too."""
+    """The weights [outputs, inputs] of linear layers by name, without those that are embedding
+    tables too. A convolution of a single tap is a linear layer.
+    """
     import torch
 
     tables = {id(m.weight) for m in module.modules() if isinstance(m, torch.nn.Embedding)}
@@ -142,7 +144,10 @@ def _linear_weights(module: torch.nn.Module, layers: Layers) -> Iterator[tuple[s
         f"{name}." for name, m in module.named_modules() if isinstance(m, torch.nn.ModuleList)
     )
     for name, child in module.named_modules():
-        if not isinstance(child, torch.nn.Linear) or id(child.weight) in tables:
+        is_linear = isinstance(child, torch.nn.Linear) or (
+            isinstance(child, torch.nn.Conv1d | torch.nn.Conv2d) and set(child.kernel_size) == {1}
+        )
+        if not is_linear or id(child.weight) in tables:
             continue
         if layers == "all" or name.startswith(repeated):
-            yield f"{name}.weight" if name else "weight", child.weight
+            yield f"{name}.weight" if name else "weight", child.weight.flatten(1)

@@ -128,6 +128,19 @@ class Graph:
         """The node that computes each value."""
         return {node.name: node for node in self.nodes}
 
+    def table_rows(self, name: str) -> int | None:
+        """The rows of the smallest constant table in which an input is looked up: how many ids it
+        may hold. None where there is no such table.
+        """
+        rows = [
+            self.constants[table].type.sizes({})[0]
+            for node in self.nodes
+            if node.op == "embedding"
+            for table, ids in zip(node.inputs[::2], node.inputs[1::2], strict=True)
+            if ids == name and table is not None and table in self.constants
+        ]
+        return min(rows, default=None)
+
     def users(self) -> dict[str, list[Node]]:
         """The nodes that read each value; a value that is read twice by one node has it twice."""
         users: dict[str, list[Node]] = {}
