@@ -100,7 +100,7 @@ def overhead(folder: str, arguments: argparse.Namespace) -> float:
     """Seconds that a call of a drop-in class takes beyond one of the model in it, for one token."""
     model = PrunusModelForQuestionAnswering.from_pretrained(folder, threads=arguments.threads)
     ids = torch.ones((1, 1), dtype=torch.int64)
-    inputs = {"input_ids": ids, "attention_mask": ids, "token_type_ids": ids * 0}
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": ids, "token_type_ids": ids * 0}
     bare, wrapped = interleave(
         [turn_of(lambda: model.compiled(**inputs)), turn_of(lambda: model(**inputs))],
         rounds=arguments.rounds,
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=8, help="times that each of 8 texts comes")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as root:
         classifier = save_bert(Path(root, "c"), "BertForSequenceClassification", arguments)
         reader = save_bert(Path(root, "q"), "BertForQuestionAnswering", arguments)
