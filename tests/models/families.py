@@ -121,8 +121,13 @@ def tiny(name: str, head: str) -> Any:
     return model.eval()
 
 
-def inputs(name: str, head: str, batch: int, seq: int) -> dict[str, torch.Tensor]:
-    """Images, or ids with padding behind texts of different lengths."""
+MASKS = ("behind", "in front", "holes")
+
+
+def inputs(
+    name: str, head: str, batch: int, seq: int, hidden: str = "behind"
+) -> dict[str, torch.Tensor]:
+    """Images, or ids of texts of different lengths, with padding in one of the places `MASKS`."""
     random = torch.Generator().manual_seed(batch * seq)
     family = FAMILIES[name]
     if "image_size" in family.options:
@@ -135,7 +140,13 @@ def inputs(name: str, head: str, batch: int, seq: int) -> dict[str, torch.Tensor
         ids[:, -1] = 2  # where the pooled answer is read
     else:
         for row in range(batch):
-            mask[row, ..., max(1, seq - 3 * row) :] = 0
+            real = max(1, seq - 3 * row)
+            if hidden == "behind":
+                mask[row, ..., real:] = 0
+            elif hidden == "in front":
+                mask[row, ..., : seq - real] = 0
+            else:
+                mask[row, ..., 1::3] = 0
     given = {"input_ids": ids, "attention_mask": mask}
     if name == "LayoutLM":
         given["bbox"] = torch.randint(0, 100, (*shape, 4), generator=random).cumsum(-1)

@@ -9,14 +9,15 @@ import torch
 
 import prunus
 from prunus.runtime.program import NativeStep, NumpyStep
-from tests.models.families import CASES, FAMILIES, LIMIT, inputs, tiny
+from tests.models.families import CASES, FAMILIES, LIMIT, MASKS, inputs, tiny
 
 OPTIONS: tuple[dict[str, Any], ...] = (
-    {"threshold": 0.0},
-    {"sparse": False, "target": "llvm -mcpu=haswell"},
+    {"sparse": True, "threshold": 0.0, "target": "native"},
+    {"sparse": False, "threshold": "auto", "target": "llvm -mcpu=haswell"},
 )
 TOLERANCE = 1e-4
-SHAPES = ((1, 1), (3, 17), (2, LIMIT))
+SHAPES = ((1, 1, "behind"), (2, LIMIT, "behind"), *((3, 17, hidden) for hidden in MASKS))
+FIRST_HEADS = {name: head for name, head in reversed(CASES)}
 
 
 def largest_difference(found: Any, expected: Any, mask: torch.Tensor | None) -> float:
@@ -38,15 +39,19 @@ def largest_difference(found: Any, expected: Any, mask: torch.Tensor | None) -> 
 @pytest.mark.parametrize("case", CASES, ids="".join)
 def test_a_family_answers_as_transformers_does(case: tuple[str, str]) -> None:
     module = prunus.simulate(tiny(*case), 0.6, method="magnitude")
-    # One of the two for each head, and over the heads of a family both.
-    option = OPTIONS[CASES.index(case) % 2]
-    model = prunus.compile(module, threads=1, tune="cost", **option)
-    for batch, seq in SHAPES:
-        given = inputs(*case, batch, seq)
+    # Both for the first head of a family, and one for each other.
+    is_first = FIRST_HEADS[case[0]] == case[1]
+    model = prunus.compile(module, threads=1, tune="cost", **OPTIONS[CASES.index(case) % 2])
+    models = [model]
+    if is_first:
+        models.append(model.recompile(**OPTIONS[(CASES.index(case) + 1) % 2]))
+    for shape in SHAPES:
+        given = inputs(*case, *shape)
         with torch.no_grad():
             expected = module(**given)
-        difference = largest_difference(model(**given), expected, given.get("attention_mask"))
-        assert difference <= TOLERANCE, (batch, seq)
+        for each in models:
+            difference = largest_difference(each(**given), expected, given.get("attention_mask"))
+            assert difference <= TOLERANCE, shape
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.is_plain])
