@@ -16,7 +16,11 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"sparse": False, "threshold": "auto", "target": "llvm -mcpu=haswell"},
 )
 TOLERANCE = 1e-4
-SHAPES = ((1, 1, "behind"), (2, LIMIT, "behind"), *((3, 17, hidden) for hidden in MASKS))
+SHAPES: tuple[tuple[int, int, str], ...] = (
+    (1, 1, "behind"),
+    (2, LIMIT, "behind"),
+    *((3, 17, hidden) for hidden in MASKS),
+)
 FIRST_HEADS = {name: head for name, head in reversed(CASES)}
 
 
@@ -45,13 +49,13 @@ def test_a_family_answers_as_transformers_does(case: tuple[str, str]) -> None:
     models = [model]
     if is_first:
         models.append(model.recompile(**OPTIONS[(CASES.index(case) + 1) % 2]))
-    for shape in SHAPES:
-        given = inputs(*case, *shape)
+    for batch, seq, hidden in SHAPES:
+        given = inputs(*case, batch, seq, hidden)
         with torch.no_grad():
             expected = module(**given)
         for each in models:
             difference = largest_difference(each(**given), expected, given.get("attention_mask"))
-            assert difference <= TOLERANCE, shape
+            assert difference <= TOLERANCE, (batch, seq, hidden)
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.is_plain])
