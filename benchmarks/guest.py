@@ -36,7 +36,7 @@ from harness import (
 
 import prunus
 from prunus.bench.engines import Arrays
-from prunus.bench.engines.contract import leaves
+from prunus.frontend.arrays import leaves
 
 MOST_AT_MEDIAN, MOST_AT_WORST = 4, 100
 """What a call beside a spinning process may take, in medians of a quiet one."""

@@ -19,6 +19,7 @@ from prunus.bench import interleave, turn_of
 from prunus.bench.engines import Arrays
 from prunus.bench.inputs import random_inputs
 from prunus.bench.machine import package_versions, python_version, this_machine
+from prunus.bench.table import aligned
 from prunus.frontend.stand_in import CONFIGS, random_bert
 from prunus.kernels.peak import fma_peak
 from prunus.runtime.threads import default_threads
@@ -128,15 +129,7 @@ def header(
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, aligned; the first column holds texts, the others figures."""
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-
-    def line(cells: Sequence[str]) -> str:
-        placed = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-        placed[0] = cells[0].ljust(widths[0])
-        return f"| {' | '.join(placed)} |"
-
-    return "\n".join(map(line, (titles, rules, *rows)))
+    return "\n".join(aligned(titles, rows, {0}))
 
 
 def figure(value: float) -> str:

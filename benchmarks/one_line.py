@@ -20,11 +20,11 @@ import torch
 import transformers
 from harness import figure, header, make_parser, medians, say, table, write_json
 from sentence_transformers import SentenceTransformer
-from transformers import AutoTokenizer, BertConfig
+from transformers import AutoTokenizer
 
 import prunus
 from prunus.bench import interleave, turn_of
-from prunus.frontend.stand_in import CONFIGS, minilm_folder
+from prunus.frontend.stand_in import save_stand_in
 from prunus.hf import PrunusModelForQuestionAnswering, PrunusModelForSequenceClassification
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -39,18 +39,6 @@ def example(name: str) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def save_bert(folder: Path, head: str, arguments: argparse.Namespace) -> str:
-    """A BERT with zeros and a real tokenizer, as a checkpoint."""
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    sizes = {**CONFIGS[arguments.size], "vocab_size": len(tokenizer)}
-    config = BertConfig(**{**sizes, "max_position_embeddings": 512})
-    module: Any = prunus.simulate(getattr(transformers, head)(config), 0.9)
-    module.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 def classify(folder: str, arguments: argparse.Namespace) -> tuple[Script, Script, int]:
@@ -117,8 +105,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as root:
-        classifier = save_bert(Path(root, "c"), "BertForSequenceClassification", arguments)
-        reader = save_bert(Path(root, "q"), "BertForQuestionAnswering", arguments)
+        classifier, reader = (
+            save_stand_in(Path(root, head), f"BertFor{head}", size=arguments.size)
+            for head in ("SequenceClassification", "QuestionAnswering")
+        )
         for name, make, folder in (
             ("classify_csv.py, BERT-base", classify, classifier),
             ("embed_sentences.py, MiniLM", embed, str(Path(root, "minilm"))),

@@ -27,12 +27,10 @@ import torch
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
-    BertConfig,
-    BertForQuestionAnswering,
 )
 
 import prunus
-from prunus.frontend.stand_in import CONFIGS, minilm_folder
+from prunus.frontend.stand_in import save_stand_in
 from prunus.hf import PrunusModelForQuestionAnswering, pipeline
 from prunus.text.questions import QuestionAnswering
 
@@ -119,15 +117,9 @@ def read(path: Path) -> str:
 
 def make_stand_in(folder: Path) -> str:
     """A tiny BERT with random weights, pruned to a tenth, and a real tokenizer."""
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    sizes = {**CONFIGS["tiny"], "vocab_size": len(tokenizer), "max_position_embeddings": 512}
-    model = BertForQuestionAnswering(BertConfig(**sizes))
-    pruned: Any = prunus.simulate(model, 0.9)
-    pruned.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    name = save_stand_in(folder, "BertForQuestionAnswering")
     print("The model is a STAND-IN with random weights: its answers mean nothing.", file=sys.stderr)
-    return str(folder)
+    return name
 
 
 if __name__ == "__main__":

@@ -20,17 +20,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
     pipeline,
 )
 
 import prunus
-from prunus.frontend.stand_in import CONFIGS, minilm_folder
+from prunus.frontend.stand_in import save_stand_in
 from prunus.hf import PrunusModelForSequenceClassification
 
 LABELS = {0: "negative", 1: "positive"}
@@ -114,15 +111,9 @@ def make_reviews(path: Path) -> Path:
 
 def make_stand_in(folder: Path) -> str:
     """A tiny BERT with random weights, pruned to a tenth, and a real tokenizer."""
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    sizes = {**CONFIGS["tiny"], "vocab_size": len(tokenizer), "max_position_embeddings": 512}
-    model = BertForSequenceClassification(BertConfig(**sizes, id2label=LABELS))
-    pruned: Any = prunus.simulate(model, 0.9)
-    pruned.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    name = save_stand_in(folder, "BertForSequenceClassification", id2label=LABELS)
     print("The model is a STAND-IN with random weights: its labels mean nothing.", file=sys.stderr)
-    return str(folder)
+    return name
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from prunus import cache
 from prunus.errors import InputError, SavedModelError
 from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
+from prunus.ir.dims import symbols
 from prunus.kernels.limits import measured_limits
 from prunus.plan import Options, make_options, make_plan
 from prunus.plan.explain import Explanation, explain, zeros
@@ -149,6 +150,19 @@ class CompiledModel:
     def vocabulary(self) -> int | None:
         """The number of ids that `input_ids` may hold, where the model looks them up in a table."""
         return self.graph.table_rows("input_ids")
+
+    @property
+    def longest(self) -> int | None:
+        """The tokens of the longest text that it takes, or of all where it takes no other; None
+        where there is no limit, or no text.
+        """
+        ids = self.graph.inputs.get("input_ids")
+        if ids is None:
+            return None
+        length, limits = ids.shape[-1], self.graph.limits
+        if isinstance(length, int):
+            return length
+        return min((limits[each] for each in symbols(length) & set(limits)), default=None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer for inputs by position or name, in the module's own structure.

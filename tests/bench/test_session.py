@@ -10,9 +10,10 @@ import pytest
 
 from prunus.bench import session
 from prunus.bench.engines import make_engine
-from prunus.bench.engines.contract import Arrays, EngineError, Job, float_arrays, leaves
+from prunus.bench.engines.contract import Arrays, EngineError, Job, float_arrays
 from prunus.bench.session import run_bench
 from prunus.errors import InputError
+from prunus.frontend.arrays import leaves
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 import prunus
-from prunus.check.cases import LENGTHS, MASKS, Calls, Case, length_limit, make_mask
+from prunus.check.cases import LENGTHS, MASKS, Calls, Case, make_mask
 from tests.check.tiny import LIMIT, bert
 
 SMALL = {
@@ -106,7 +106,7 @@ def test_choices_and_boxes() -> None:
     module = transformers.BertForMultipleChoice(config).eval()
     example = {"input_ids": ids, "attention_mask": ids}
     choices = prunus.compile(module, example, tune="cost")
-    assert length_limit(choices.graph) == 40
+    assert choices.longest == 40
     made = Calls(choices, config).inputs(Case(3, 9, "holes"))
     assert made["input_ids"].shape == (3, 2, 9) and made["attention_mask"].any(-1).all()
     layout = transformers.LayoutLMConfig(vocab_size=60, max_position_embeddings=40, **SMALL)

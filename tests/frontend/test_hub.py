@@ -187,22 +187,27 @@ else:
 """
 
 
+def environment(server: Hub, folder: Path) -> dict[str, str]:
+    """Of a process that knows no hub but the server, and keeps its files in the folder."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    return {
+        **inherited,
+        "PYTHONPATH": SOURCE,
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(folder / "home"),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+
+
 @pytest.fixture
 def ask(server: Hub, tmp_path: Path) -> Ask:
     """Resolve in a fresh process that knows the server; the answer, and what stderr showed."""
 
     def run(name: str = NAME, env: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
-        settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), **(env or {})}
         process = subprocess.run(
             [sys.executable, "-c", QUESTION, json.dumps([name, options])],
-            env={
-                **inherited,
-                "PYTHONPATH": SOURCE,
-                "NO_PROXY": "127.0.0.1",
-                "no_proxy": "127.0.0.1",
-                **settings,
-            },
+            env={**environment(server, tmp_path), **(env or {})},
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,13 @@ from prunus.hf import (
     PrunusModelForFeatureExtraction,
     PrunusModelForSequenceClassification,
 )
-from tests.frontend.test_hub import MAIN, NAME, Hub, server  # noqa: F401 - a fixture
+from tests.frontend.test_hub import (  # noqa: F401 - a fixture
+    MAIN,
+    NAME,
+    Hub,
+    environment,
+    server,
+)
 from tests.hf.tiny import checkpoint
 
 SOURCE = str(Path(__file__).parents[2] / "src")
@@ -110,17 +115,9 @@ def test_a_saved_model_on_the_hub(
     files = {path.name: path.read_bytes() for path in saved.iterdir()}
     server.token = "hf_secret"
     server.commits[MAIN] = files | {f"small/{name}": data for name, data in files.items()}
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
     ran = subprocess.run(
         [sys.executable, "-c", OPEN, NAME, str(tmp_path / "answers")],
-        env={
-            **inherited,
-            "PYTHONPATH": SOURCE,
-            "HF_ENDPOINT": server.url,
-            "HF_HOME": str(tmp_path / "home"),
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-        },
+        env=environment(server, tmp_path),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -136,8 +136,8 @@ class Report:
         """A header of a few lines and the table, its columns aligned."""
         columns = _columns(self)
         cells = [[cell(row) for cell in columns.values()] for row in self.rows]
-        texts = list(columns).index("engine") + 1
-        return "\n".join([*self._header(), "", *_aligned(list(columns), cells, texts)]) + "\n"
+        texts = {*range(list(columns).index("engine") + 1), len(columns) - 1}
+        return "\n".join([*self._header(), "", *aligned(list(columns), cells, texts)]) + "\n"
 
     def _row(self, row: Row) -> dict[str, Any]:
         """The row's plain values, with those that were asked for."""
@@ -242,10 +242,11 @@ def _difference_line(reference: str | None) -> str:
     return f"absolute, of any output from {name}'s, where attention_mask is 1"
 
 
-def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> list[str]:
-    """Markdown lines; the first ``texts`` columns and the last are texts, the rest figures."""
-    last = len(titles) - 1
-    lefts = [column < texts or column == last for column in range(len(titles))]
+def aligned(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[int]
+) -> list[str]:
+    """A table as Markdown lines; the columns `texts` are texts, the rest figures."""
+    lefts = [column in texts for column in range(len(titles))]
     widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
 
     def line(cells: Sequence[str]) -> str:

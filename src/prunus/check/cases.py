@@ -15,7 +15,6 @@ from prunus.ir import DTYPES
 from prunus.ir.dims import symbols
 
 if TYPE_CHECKING:
-    from prunus.ir import Graph
     from prunus.ir.types import TensorType
     from prunus.model import CompiledModel
 
@@ -78,6 +77,7 @@ class Calls:
 
     def __init__(self, model: CompiledModel, config: Any = None, seed: int = 0) -> None:
         self._graph, self._types = model.graph, model.graph.inputs
+        self._longest = model.longest
         self._optional = {each.name for each in model.signature.inputs if each.default is not None}
         self._config = config
         self._seed = seed
@@ -139,7 +139,7 @@ class Calls:
         return _checked("batch", wanted, fixed if isinstance(fixed, int) else None)
 
     def _lengths(self, wanted: Sequence[int] | None) -> tuple[int, ...]:
-        fixed, limit = self._main.shape[-1], length_limit(self._graph)
+        fixed, limit = self._main.shape[-1], self._longest
         if wanted is None:
             longest = limit or LONGEST
             shorter = () if isinstance(fixed, int) else LENGTHS
@@ -213,16 +213,6 @@ def make_mask(kind: str, shape: tuple[int, ...], random: np.random.Generator) ->
     if kind == "one row hidden":
         mask[random.integers(rows)] = False
     return mask.reshape(shape)
-
-
-def length_limit(graph: Graph) -> int | None:
-    """The tokens of the longest text that the graph takes, or of all where it takes no other; None
-    where it has no limit.
-    """
-    last = graph.inputs["input_ids"].shape[-1]
-    if isinstance(last, int):
-        return last
-    return min((graph.limits[each] for each in symbols(last) & set(graph.limits)), default=None)
 
 
 def _checked(what: str, wanted: Sequence[int], fixed: int | None) -> tuple[int, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prunus.errors import InputError
+from prunus.frontend.arrays import leaves
 
 if TYPE_CHECKING:
     import torch
@@ -86,23 +87,9 @@ def _output_names(structure: Structure, path: str = "") -> Iterator[str]:
         yield from _output_names(part, f"{path}.{key}" if path else str(key))
 
 
-def _leaves(answer: object, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The tensors of an answer with their names, joined by dots; a bare tensor is `output`."""
-    if isinstance(answer, Mapping):
-        parts: Any = answer.items()
-    elif isinstance(answer, Sequence) and not isinstance(answer, str):
-        parts = enumerate(answer)
-    else:
-        if hasattr(answer, "dtype"):
-            yield path or "output", answer
-        return
-    for key, value in parts:
-        yield from _leaves(value, f"{path}.{key}" if path else str(key))
-
-
 def _float_arrays(answer: object) -> Arrays:
-    arrays = {name: np.asarray(value) for name, value in _leaves(answer)}
-    return {name: value for name, value in arrays.items() if value.dtype.kind == "f"}
+    leaf_arrays = ((name, np.asarray(v)) for name, v in leaves(answer) if hasattr(v, "dtype"))
+    return {name: value for name, value in leaf_arrays if value.dtype.kind == "f"}
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prunus.check.cases import LONGEST, length_limit
+from prunus.check.cases import LONGEST
 from prunus.check.engines import Arrays, Engine
 from prunus.check.libraries import library
 from prunus.check.progress import Bar
@@ -81,7 +81,7 @@ class Encoder:
                 f"the tokenizer knows {len(tokenizer)} tokens, but the model only {known}; give "
                 "the tokenizer that belongs to the model"
             )
-        limits = (length_limit(model.graph) or UNLIMITED, int(tokenizer.model_max_length))
+        limits = (model.longest or UNLIMITED, int(tokenizer.model_max_length))
         limit = min(limits)
         return Encoder(tokenizer, model.input_names, limit if limit < UNLIMITED else LONGEST)
 

@@ -144,7 +144,7 @@ def _inputs(compiled: CompiledModel, path: Path | None, random: str | None) -> A
 def _answer(compiled: CompiledModel, arrays: Arrays) -> Arrays:
     import numpy as np
 
-    from prunus.bench.engines.contract import leaves
+    from prunus.frontend.arrays import leaves
 
     return {name: np.asarray(value) for name, value in leaves(compiled(**arrays))}
 

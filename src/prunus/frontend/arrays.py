@@ -6,7 +6,7 @@ torch is never imported here: who passes tensors has imported it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +38,23 @@ def from_array(array: np.ndarray, kind: Kind) -> Any:
     if not array.flags.writeable:
         array = array.copy()
     return sys.modules["torch"].from_numpy(array) if kind == "torch" else array
+
+
+def leaves(answer: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The tensors of a model's answer with their names: mappings by key, sequences by place.
+
+    A bare tensor is named ``output``; inner names are joined by dots. None is left out.
+    """
+    if isinstance(answer, Mapping):
+        parts: Any = answer.items()
+    elif isinstance(answer, Sequence) and not isinstance(answer, str):
+        parts = enumerate(answer)
+    else:
+        if answer is not None:
+            yield path or "output", answer
+        return
+    for key, value in parts:
+        yield from leaves(value, f"{path}.{key}" if path else str(key))
 
 
 def _from_torch(name: str, tensor: Any, torch: Any) -> np.ndarray:

@@ -84,11 +84,7 @@ def load_module(
         UnsupportedError: an architecture that transformers does not have, another dtype than
             float32, or torch or transformers is not installed.
     """
-    if str(dtype).removeprefix("torch.") != "float32":
-        raise UnsupportedError(
-            f"dtype {dtype!r}: prunus computes in float32 (checkpoints in float16 and bfloat16 "
-            "are read and widened). Leave dtype out or pass 'float32'."
-        )
+    check_dtype(dtype)
     weights.require_torch()
     model_class = _model_class(checkpoint, architecture)
     state = load_state(checkpoint)
@@ -100,6 +96,19 @@ def load_module(
     _check_finite(checkpoint, module)
     _name_left_over(checkpoint, module, {*report["unexpected_keys"], *_hidden(module, state)})
     return module
+
+
+def check_dtype(dtype: Any) -> None:
+    """Insist on float32, in which prunus computes.
+
+    Raises:
+        UnsupportedError: another dtype.
+    """
+    if str(dtype).removeprefix("torch.") != "float32":
+        raise UnsupportedError(
+            f"dtype {dtype!r}: prunus computes in float32 (checkpoints in float16 and bfloat16 "
+            "are read and widened). Leave dtype out or pass 'float32'."
+        )
 
 
 def _refuse_foreign(checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:

@@ -10,13 +10,13 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from prunus.errors import CheckpointError, InputError
-from prunus.frontend.simulate import mark
+from prunus.frontend.simulate import mark, simulate
 
 if TYPE_CHECKING:
     import torch
@@ -256,6 +256,29 @@ def _movement_patterns(
         for index, live in enumerate(layers)
         for (role, (rows, columns)), share in zip(live.items(), shares[index], strict=True)
     }
+
+
+def save_stand_in(folder: Path, architecture: str, *, size: Size = "tiny", **fields: Any) -> str:
+    """Write a checkpoint for scripts that need a tokenizer too: random weights, 90 % zero, as a
+    BERT of a class of transformers, beside the tokenizer of MiniLM. The folder's name comes back.
+
+    Args:
+        folder: Where to.
+        architecture: Such as `BertForSequenceClassification`.
+        size: Of the BERT.
+        **fields: More of its configuration, such as `id2label`.
+    """
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_folder())
+    sizes = {**CONFIGS[size], "vocab_size": len(tokenizer), "max_position_embeddings": 512}
+    model = getattr(transformers, architecture)(transformers.BertConfig(**sizes, **fields))
+    pruned: Any = simulate(model, 0.9)
+    pruned.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def _live_parts(config: BertConfig, rng: np.random.Generator) -> dict[str, tuple[Mask, Mask]]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunus import __version__
-from prunus.hf.limits import longest_text
 from prunus.kernels.processor import processor_name
 
 if TYPE_CHECKING:
@@ -50,10 +49,10 @@ def measure(
     if compiled.vocabulary is None:
         return ()
     dense = compiled.recompile(sparse=False)
-    longest, random = longest_text(compiled), np.random.default_rng(0)
+    longest, random = compiled.longest, np.random.default_rng(0)
     timings = []
     for batch, tokens in shapes:
-        if tokens <= longest:
+        if longest is None or tokens <= longest:
             ids = random.integers(0, compiled.vocabulary, (batch, tokens))
             seconds = [
                 model.benchmark({"input_ids": ids}, repeat=REPEAT, number=NUMBER).median

@@ -1,8 +1,7 @@
-"""What a model can take of a text: its vocabulary and its length, beside those of a tokenizer."""
+"""Whether a tokenizer belongs to a model."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import InputError
@@ -24,11 +23,3 @@ def check_vocabulary(compiled: CompiledModel, tokenizer: Any) -> None:
             f"{compiled.source.name} has {known} rows: pass the tokenizer that the model was "
             "trained with"
         )
-
-
-def longest_text(compiled: CompiledModel) -> int:
-    """The tokens that a text may have, as far as the model says."""
-    length = compiled.graph.inputs["input_ids"].shape[-1]
-    return (
-        length if isinstance(length, int) else compiled.graph.limits.get(str(length), sys.maxsize)
-    )

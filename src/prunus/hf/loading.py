@@ -147,16 +147,3 @@ def check_options(options: Mapping[str, Any], others: tuple[str, ...]) -> None:
         raise TypeError(
             f"from_pretrained got an unknown keyword {name!r}{hint} it takes {', '.join(known)}"
         )
-
-
-def check_dtype(dtype: Any) -> None:
-    """Insist on float32, in which prunus computes.
-
-    Raises:
-        UnsupportedError: another dtype.
-    """
-    if str(dtype).removeprefix("torch.") != "float32":
-        raise UnsupportedError(
-            f"dtype {dtype}: prunus computes in float32 (checkpoints in half precision are read "
-            "and widened); leave dtype out"
-        )

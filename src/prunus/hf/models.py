@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 import numpy as np
 
 from prunus.errors import InputError, UnsupportedError
+from prunus.frontend.checkpoint import check_dtype
 from prunus.hf import tasks
-from prunus.hf.loading import Origin, check_dtype, check_options, compile_checkpoint, open_saved
+from prunus.hf.loading import Origin, check_options, compile_checkpoint, open_saved
 from prunus.hf.registry import import_answer_class, make_known
 from prunus.hf.tasks import Task
 

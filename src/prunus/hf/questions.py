@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from prunus.errors import InputError
-from prunus.hf.limits import check_vocabulary, longest_text
+from prunus.hf.limits import check_vocabulary
 from prunus.hf.models import PrunusModelForQuestionAnswering
 from prunus.text.questions import QuestionAnswering, Span
 
@@ -82,7 +82,8 @@ class QuestionAnsweringPipeline:
         check_vocabulary(model.compiled, tokenizer)
         self.model, self.tokenizer, self.device = model, tokenizer, model.device
         self._backend = backend
-        self._longest = min(longest_text(model.compiled), tokenizer.model_max_length)
+        own = tokenizer.model_max_length
+        self._longest = min(model.compiled.longest or own, own)
         self._readers: dict[tuple[int, int, int], QuestionAnswering] = {}
         self._settings = DEFAULTS | {"max_seq_len": min(DEFAULTS["max_seq_len"], self._longest)}
         self._settings = self._updated(settings)

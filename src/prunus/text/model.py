@@ -93,7 +93,7 @@ class TextModel:
         self._sentences = Sentences()
         if self.task == "feature-extraction" and folder is not None:
             self._sentences = Sentences.read(folder)
-        self.longest = longest_text(self._files, _model_limit(model), self._sentences.longest)
+        self.longest = longest_text(self._files, model.longest, self._sentences.longest)
 
     def classify(self, texts: Sequence[Text], *, truncate: bool = False) -> list[list[Label]]:
         """All labels of each text, the best first.
@@ -306,9 +306,3 @@ def _check_vocabulary(model: CompiledModel, tokenizer: Tokenizer) -> None:
             f"the tokenizer has {count} tokens, but {model.source.name} knows {known}: it belongs "
             "to another model; copy the right one into the folder"
         )
-
-
-def _model_limit(model: CompiledModel) -> int | None:
-    """Tokens that the graph takes at most."""
-    _, tokens = model.graph.inputs["input_ids"].shape
-    return model.graph.limits.get(str(tokens))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from prunus.bench.rounds import turn_of
 from prunus.errors import PrunusError
+from prunus.frontend.arrays import leaves
 
 Arrays = dict[str, NDArray[Any]]
 """Inputs or outputs by name."""
@@ -128,21 +129,6 @@ def missing(modules: Mapping[str, str], install: str) -> str | None:
     if not absent:
         return None
     return f"{' and '.join(absent)} not installed (pip install {install})"
-
-
-def leaves(answer: object, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The tensors of a model's answer with their names: mappings by key, sequences by place.
-
-    A bare tensor is named ``output``; inner names are joined by dots. None is left out.
-    """
-    if isinstance(answer, Mapping):
-        for key, value in answer.items():
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(answer, Sequence):
-        for place, value in enumerate(answer):
-            yield from leaves(value, f"{path}.{place}" if path else str(place))
-    elif answer is not None:
-        yield path or "output", answer
 
 
 def float_arrays(answer: object) -> Arrays:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from prunus.bench.engines.contract import Arrays, Job, LocalEngine, leaves, missing
+from prunus.bench.engines.contract import Arrays, Job, LocalEngine, missing
 from prunus.bench.machine import package_versions
+from prunus.frontend.arrays import leaves
 
 _PROGRAM = "#include <cmath>\n#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
 
