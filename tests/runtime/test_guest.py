@@ -2,6 +2,7 @@
 cores, and never mixes the answers of two callers.
 """
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -363,6 +364,9 @@ def test_a_call_that_is_interrupted_leaves_the_model_intact(model: CompiledModel
         raise Interruption
 
     before = signal.signal(signal.SIGALRM, interrupt)
+    # Hypothesis times collections in a callback. Python drops what is raised in one, so such an
+    # interruption would reach no call, and pytest would report it.
+    gc.disable()
     try:
         for _ in range(150):
             try:
@@ -376,6 +380,7 @@ def test_a_call_that_is_interrupted_leaves_the_model_intact(model: CompiledModel
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.enable()
 
 
 # Neighbours
