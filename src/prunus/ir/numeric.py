@@ -103,14 +103,24 @@ def attention(
     heads: int,
     scale: float,
     causal: bool,
+    key_positions: tuple[np.ndarray, np.ndarray] | None = None,
+    query_positions: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """softmax(scale · q·kᵀ + mask) · v per head, on `[…, tokens, heads · width]`.
 
     A boolean mask is True where a key may be seen, a float one is added; it broadcasts to `[…,
-    heads, queries, keys]`.
+    heads, queries, keys]`. Positions are a table `[heads, positions, width]` and which of its rows
+    each query and key have between them, `[queries, keys]`: the query's product with that row of
+    the one, and the key's with that of the other, are added to q·kᵀ.
     """
     q, k, v = (_split_heads(x, heads) for x in (q, k, v))
-    scores = (q @ np.swapaxes(k, -1, -2)) * q.dtype.type(scale)
+    scores = q @ np.swapaxes(k, -1, -2)
+    if key_positions is not None:
+        scores = scores + _met_positions(q, *key_positions)
+    if query_positions is not None:
+        table, index = query_positions
+        scores = scores + np.swapaxes(_met_positions(k, table, index.T), -1, -2)
+    scores = scores * q.dtype.type(scale)
     if mask is not None:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     if causal:
@@ -118,6 +128,13 @@ def attention(
         scores = np.where(seen, scores, -np.inf)
     mixed = np.swapaxes(softmax(scores.astype(q.dtype), -1) @ v, -2, -3)
     return np.reshape(mixed, (*mixed.shape[:-2], mixed.shape[-2] * mixed.shape[-1]))
+
+
+def _met_positions(x: np.ndarray, table: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """x_i · table[index[i, j]] for each head: `[…, heads, tokens, others]`."""
+    products = x @ np.swapaxes(table, -1, -2)
+    index = np.broadcast_to(index, (*products.shape[:-2], *index.shape))
+    return np.take_along_axis(products, index, axis=-1)
 
 
 def _split_heads(x: np.ndarray, heads: int) -> np.ndarray:

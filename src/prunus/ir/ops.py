@@ -19,6 +19,7 @@ import numpy as np
 
 from prunus.errors import GraphError
 from prunus.ir import numeric
+from prunus.ir.attention import attend, attention_type
 from prunus.ir.dims import Expr, evaluate, product
 from prunus.ir.types import DTYPES, TensorType, broadcast_shapes
 
@@ -384,22 +385,6 @@ def _rotary_type(a: Any, x: TensorType, cos: TensorType, sin: TensorType) -> Ten
     return x
 
 
-def _attention_type(
-    a: Any, q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None
-) -> TensorType:
-    if not (q.rank == k.rank == v.rank >= 2 and k.shape[:-1] == v.shape[:-1]):
-        raise GraphError(f"attention does not take {q}, {k}, {v}")
-    if any(not isinstance(t.shape[-1], int) or t.shape[-1] % a.heads for t in (q, k, v)):
-        raise GraphError(f"{q}, {k}, {v} cannot be split into {a.heads} heads")
-    if q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
-        raise GraphError(f"the queries {q} and the keys {k} do not fit each other")
-    if mask is not None:
-        scores = (*q.shape[:-2], a.heads, q.shape[-2], k.shape[-2])
-        if broadcast_shapes(mask.shape, scores) != scores:
-            raise GraphError(f"the mask {mask} does not broadcast to the scores")
-    return TensorType(q.dtype, (*q.shape[:-1], v.shape[-1]))
-
-
 op("matmul", "x y", type=_matmul_type, meaning=lambda a, x, y: x @ y)
 op("linear", "x weight bias? residual?", "activation", type=_linear_type, meaning=_linear)
 op("layer_norm", "x gamma beta", "eps", type=_layer_norm_type,
@@ -408,9 +393,8 @@ op("rms_norm", "x gamma", "eps", type=_rms_norm_type,
    meaning=lambda a, x, gamma: numeric.rms_norm(x, gamma, a.eps))  # fmt: skip
 op("rotary", "x cos sin", "heads", type=_rotary_type,
    meaning=lambda a, x, cos, sin: numeric.rotary(x, cos, sin, a.heads))  # fmt: skip
-op("attention", "q k v mask?", "heads scale causal", type=_attention_type,
-   meaning=lambda a, q, k, v, mask=None: numeric.attention(
-       q, k, v, mask, heads=a.heads, scale=a.scale, causal=a.causal))  # fmt: skip
+op("attention", "q k v mask? key_table? key_index? query_table? query_index?",
+   "heads scale causal", type=attention_type, meaning=attend)  # fmt: skip
 
 
 def evaluate_attr(value: Any, sizes: dict[str, int]) -> Any:

@@ -49,28 +49,29 @@ def scratch_bytes(*, queries: int, keys: int, key_width: int, value_width: int) 
 
 
 @dataclass(frozen=True)
-class _Scratch:
+class Scratch:
     """A matrix in scratch: rows of floats, `pitch` bytes apart."""
 
     base: Value
     pitch: Value
 
     def row(self, index: Value | int) -> Value:
+        """Where a row begins."""
         return self.base + self.pitch * index
 
 
 @dataclass(frozen=True)
-class _Head:
+class Head:
     """One head of one sequence in scratch, and how many queries and keys it has."""
 
     queries: Value
     keys: Value
-    q: _Scratch
-    k: _Scratch
-    v: _Scratch
-    scores: _Scratch
+    q: Scratch
+    k: Scratch
+    v: Scratch
+    scores: Scratch
     bias: Value
-    result: _Scratch
+    result: Scratch
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,18 @@ class Attention(Kernel):
         y_copy = _Copy(k, "y", k.word("query_tokens"), first_query, queries)
         y_copy.write(head * self.value_width, self.value_width, h.result)
 
-    def _lay_out(self, k: Emitter, queries: Value, keys: Value) -> _Head:
+    def _lay_out(self, k: Emitter, queries: Value, keys: Value) -> Head:
         """Where everything lies in the worker's scratch."""
         q_pitch, k_pitch = _pitch(queries), _pitch(keys + ROWS)
-        q = _Scratch(k.scratch, q_pitch)
-        key = _Scratch(q.row(self.key_width), k_pitch)
-        value = _Scratch(key.row(self.key_width), k_pitch)
-        result = _Scratch(value.row(self.value_width), q_pitch)
+        q = Scratch(k.scratch, q_pitch)
+        key = Scratch(q.row(self.key_width), k_pitch)
+        value = Scratch(key.row(self.key_width), k_pitch)
+        result = Scratch(value.row(self.value_width), q_pitch)
         bias = result.row(self.value_width)
-        scores = _Scratch(bias + k_pitch, k.integer(TILE * FLOAT))
-        return _Head(queries, keys, q, key, value, scores, bias, result)
+        scores = Scratch(bias + k_pitch, k.integer(TILE * FLOAT))
+        return Head(queries, keys, q, key, value, scores, bias, result)
 
-    def _write_bias(self, k: Emitter, h: _Head, sequence: Value) -> None:
+    def _write_bias(self, k: Emitter, h: Head, sequence: Value) -> None:
         """What is added to each key's scores: 0, the key's mask, or -inf for the keys that fill up
         the tile.
         """
@@ -164,13 +165,15 @@ class Attention(Kernel):
         for i in range(ROWS):
             k.store_float(k.number(float("-inf")), h.bias + (h.keys + i) * FLOAT)
 
-    def _chunk(self, k: Emitter, h: _Head, first: Value, vectors: int) -> None:
+    def _chunk(self, k: Emitter, h: Head, first: Value, vectors: int) -> None:
         """Scores, softmax and result for some vectors of queries from `first` on."""
         offset = first * FLOAT
+        self.before_scores(k, h, first, vectors)
         top = [k.variable(k.splat(float("-inf"))) for _ in range(vectors)]
 
         def finish_scores(j: Value, i: int, sums: list[Value]) -> None:
             row = j + i
+            sums = self.more_of_sums(k, h, row, sums)
             added = k.broadcast(h.bias + row * FLOAT)
             lanes = [k.fma(s, k.splat(self.scale * LOG2_E), added) for s in sums]
             lanes = self._masked(k, h, lanes, row, first)
@@ -179,7 +182,8 @@ class Attention(Kernel):
                 maximum.set(lane.maximum(maximum.get()))
 
         with k.loop(h.keys, step=ROWS) as j:
-            _register_tile(
+            self.before_keys(k, h, j, first, vectors)
+            register_tile(
                 k, self.key_width, ROWS, vectors,
                 lambda f, i: h.k.row(f) + (j + i) * FLOAT,
                 lambda f: h.q.row(f) + offset,
@@ -204,7 +208,7 @@ class Attention(Kernel):
             k.store_row(scaled, h.result.row(f + i) + offset)
 
         def mix(f: Value, rows: int) -> None:
-            _register_tile(
+            register_tile(
                 k, h.keys, rows, vectors,
                 lambda j, i: h.v.row(f + i) + j * FLOAT,
                 lambda j: h.scores.row(j),
@@ -217,8 +221,22 @@ class Attention(Kernel):
         if even < self.value_width:
             mix(k.integer(even), self.value_width - even)
 
+    # What `RelativeAttention` does besides; nothing here.
+
+    def before_scores(self, k: Emitter, h: Head, first: Value, vectors: int) -> None:
+        """Code that runs for the queries from `first` on before their scores are computed."""
+
+    def before_keys(self, k: Emitter, h: Head, j: Value, first: Value, vectors: int) -> None:
+        """Code that runs before the scores of these queries with the keys of the register tile from
+        `j` on.
+        """
+
+    def more_of_sums(self, k: Emitter, h: Head, row: Value, sums: list[Value]) -> list[Value]:
+        """q·k of one key and these queries, with what else the scale applies to."""
+        return sums
+
     def _masked(
-        self, k: Emitter, h: _Head, lanes: list[Value], row: Value, first: Value
+        self, k: Emitter, h: Head, lanes: list[Value], row: Value, first: Value
     ) -> list[Value]:
         """The scores of one key with the part of the mask that depends on the query."""
         if self.mask == "full":
@@ -266,7 +284,7 @@ def _pitch(tokens: Value) -> Value:
     return ((tokens + (QUANTUM - 1)) // QUANTUM * QUANTUM + SLACK) * FLOAT
 
 
-def _register_tile(
+def register_tile(
     k: Emitter,
     count: Value | int,
     rows: int,
@@ -274,13 +292,17 @@ def _register_tile(
     scalar: Callable[[Value, int], Value],
     vector: Callable[[Value], Value],
     finish: Callable[[int, list[Value]], None],
+    *,
+    aligned: bool = True,
 ) -> None:
     """Σ over `count` of a scalar for each row times vectors that all rows share; `finish` gets each
     row's sums.
     """
     sums = [[k.variable(k.splat(0.0)) for _ in range(vectors)] for _ in range(rows)]
     with k.loop(count) as i:
-        lanes = k.load_row(vector(i), vectors)
+        start = vector(i)
+        offsets = range(0, vectors * k.lanes * FLOAT, k.lanes * FLOAT)
+        lanes = [k.load(start + offset, aligned=aligned) for offset in offsets]
         for row in range(rows):
             factor = k.broadcast(scalar(i, row))
             for total, lane in zip(sums[row], lanes, strict=True):
@@ -299,7 +321,7 @@ class _Copy:
         self._last = (tokens - 1) // TILE
         self._last_width = (tokens - self._last * TILE + (QUANTUM - 1)) // QUANTUM * QUANTUM
 
-    def read(self, feature: Value, features: int, scratch: _Scratch) -> None:
+    def read(self, feature: Value, features: int, scratch: Scratch) -> None:
         """To scratch, whole vectors at a time: what runs over the end of a row lands in its
         slack.
         """
@@ -311,7 +333,7 @@ class _Copy:
                 at = scratch.row(f) + (position + v * k.lanes) * FLOAT
                 k.store(lanes, at, aligned=False)
 
-    def write(self, feature: Value, features: int, scratch: _Scratch) -> None:
+    def write(self, feature: Value, features: int, scratch: Scratch) -> None:
         """From scratch, exactly: the neighbouring tokens belong to other sequences."""
         k = self.k
         for tile_row, position, length in self._segments(feature):

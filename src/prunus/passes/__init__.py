@@ -18,6 +18,7 @@ from prunus.passes.fuse_attention import fuse_attention
 from prunus.passes.fuse_embeddings import fuse_embeddings
 from prunus.passes.fuse_epilogues import fuse_epilogues
 from prunus.passes.fuse_norms import fuse_norms
+from prunus.passes.fuse_relative import fuse_relative
 from prunus.passes.fuse_rotary import fuse_rotary
 from prunus.passes.heads import HeadReport, head_report
 from prunus.passes.merge_qkv import merge_qkv
@@ -42,6 +43,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_norms,
     fuse_rotary,
     fuse_attention,
+    fuse_relative,
     sink_permutes,
     cancel_shapes,
     drop_empty,

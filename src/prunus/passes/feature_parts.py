@@ -138,8 +138,15 @@ def _attention(edit: Editor, node: Node, wanted: np.ndarray) -> Part | None:
     projections = _layers(edit, features)
     if projections is None:
         return None
-    mask = (*node.inputs, None)[3]
-    operands = (*projections, None if mask is None else _mask_of_heads(edit.value(mask), live))
+    mask, *positions = (*node.inputs, None)[3:]
+    if any(table is not None and table not in edit.constants for table in positions[::2]):
+        return None
+    operands = (
+        *projections,
+        None if mask is None else _mask_of_heads(edit.value(mask), live),
+        *(_table_of_heads(edit, name, live) if i % 2 == 0 else name
+          for i, name in enumerate(positions)),
+    )  # fmt: skip
     count = int(np.count_nonzero(live))
     call = Call("attention", operands, Attrs(node.attrs, heads=count))
     kept = np.repeat(live, wanted.size // heads)
@@ -155,6 +162,13 @@ def _mask_of_heads(mask: Value, live: np.ndarray) -> Operand:
     axes[0], axes[axis] = axis, 0
     heads = NewConstant(f"{mask.name}.heads", np.flatnonzero(live))
     return op.permute(op.index(op.permute(mask, axes=tuple(axes)), heads), axes=tuple(axes))
+
+
+def _table_of_heads(edit: Editor, table: str | None, live: np.ndarray) -> Operand:
+    """A table of relative positions without the heads that go."""
+    if table is None:
+        return None
+    return NewConstant(reduced_name(table), edit.constants[table].dense()[live])
 
 
 def _layers(edit: Editor, wanted: Mapping[str, np.ndarray]) -> list[Operand] | None:

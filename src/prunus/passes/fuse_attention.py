@@ -36,7 +36,7 @@ def joined_masks(product: Value, bias: Value, mask: Value, softmax: Value) -> Re
     node = product.node
     if node is None or softmax.node is None or node.op not in ("matmul", "multiply", "divide"):
         return None
-    if not (_fits(bias, softmax.type.shape) and _fits(mask, softmax.type.shape)):
+    if not (fits_scores(bias, softmax.type.shape) and fits_scores(mask, softmax.type.shape)):
         return None
     call = Call("softmax", (op.add(product, op.add(bias, mask)),), softmax.node.attrs)
     return call, f"{bias.name} and {mask.name} are one mask"
@@ -59,15 +59,15 @@ def written_out(
     swapped = op.permute(k, axes=(*range(rank - 2), rank - 1, rank - 2))
     heads = lead[1] if rank == 4 else 1
     attention = op.attention(
-        _join(q, q.type.shape),
-        _join(swapped, (*lead, keys, width)),
-        _join(v, v.type.shape),
+        join_heads(q, q.type.shape),
+        join_heads(swapped, (*lead, keys, width)),
+        join_heads(v, v.type.shape),
         None if mask is None else _with_heads(mask, rank),
         heads=heads,
         scale=_product(scales),
         causal=False,
     )
-    split = _split(attention, (*q.type.shape[:-1], v.type.shape[-1]))
+    split = split_heads(attention, (*q.type.shape[:-1], v.type.shape[-1]))
     return split, f"softmax of q·kᵀ times v is attention with {heads} heads"
 
 
@@ -91,11 +91,11 @@ def _is_attention(q: Value, k: Value, v: Value, softmax: Value, mask: Value | No
         and softmax.node is not None
         and softmax.node.attrs.axis in (-1, rank - 1)
         and softmax.type.shape == scores
-        and (mask is None or _fits(mask, scores))
+        and (mask is None or fits_scores(mask, scores))
     )
 
 
-def _fits(mask: Value, scores: Shape) -> bool:
+def fits_scores(mask: Value, scores: Shape) -> bool:
     """Whether the mask broadcasts to the scores, rather than the scores to it."""
     if mask.type.rank > len(scores):
         return False
@@ -111,7 +111,7 @@ def _with_heads(mask: Value, rank: int) -> Operand:
     )
 
 
-def _join(value: Operand, shape: Shape) -> Operand:
+def join_heads(value: Operand, shape: Shape) -> Operand:
     """`[batch, heads, tokens, width]` as `[batch, tokens, heads · width]`."""
     if len(shape) == 3:
         return value
@@ -119,8 +119,8 @@ def _join(value: Operand, shape: Shape) -> Operand:
     return op.reshape(op.permute(value, axes=(0, 2, 1, 3)), shape=(batch, tokens, heads * width))
 
 
-def _split(value: Call, shape: Shape) -> Call:
-    """The inverse of `_join`."""
+def split_heads(value: Call, shape: Shape) -> Call:
+    """The inverse of `join_heads`."""
     if len(shape) == 3:
         return value
     batch, heads, tokens, width = shape

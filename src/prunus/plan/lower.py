@@ -13,7 +13,7 @@ import numpy as np
 
 from prunus.errors import InputError
 from prunus.ir import Attrs, Expr, Node, TensorType, product
-from prunus.kernels.attention import Attention, Mask, scratch_bytes
+from prunus.kernels.attention import Mask, scratch_bytes
 from prunus.kernels.elementwise import BINARY, UNARY, Elementwise, Operand
 from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.layout import QUANTUM, TILE
@@ -22,6 +22,7 @@ from prunus.kernels.rotary import Rotary
 from prunus.kernels.tokens import Embed, TakeTokens
 from prunus.plan.linear import choose
 from prunus.plan.planner import Planner
+from prunus.plan.relative import relative_positions
 from prunus.runtime.program import BoundArgument, Derived, Feed, Sizes, Tiles, Work
 
 Lowering = Callable[[Planner, Node], str | None]
@@ -129,13 +130,16 @@ def lower_rotary(p: Planner, node: Node) -> str | None:
 @lowering("attention")
 def lower_attention(p: Planner, node: Node) -> str | None:
     """One unit for each head of each sequence."""
-    q, k, v, mask = (*node.inputs, None)[:4]
+    q, k, v, mask, *positions = (*node.inputs, *(None,) * 5)[:8]
     assert q is not None and k is not None and v is not None, "verified"
     q_type, k_type, v_type = p.types[q], p.types[k], p.types[v]
     heads: int = node.attrs.heads
     lead = q_type.shape[:-2]
     if k_type.shape[:-2] != v_type.shape[:-2]:
         return "keys and values have different leading dimensions"
+    relative = relative_positions(p, positions)
+    if isinstance(relative, str):
+        return relative
     key_width, value_width = p.features(q) // heads, p.features(v) // heads
     queries, keys = q_type.shape[-2], k_type.shape[-2]
     form: Mask = "none"
@@ -154,7 +158,7 @@ def lower_attention(p: Planner, node: Node) -> str | None:
     }
 
     def scratch(at: Sizes) -> int:
-        return scratch_bytes(
+        return relative.scratch_bytes + scratch_bytes(
             queries=p.size(queries, at),
             keys=p.size(keys, at),
             key_width=key_width,
@@ -164,19 +168,18 @@ def lower_attention(p: Planner, node: Node) -> str | None:
     def scores(at: Sizes) -> int:
         return p.size(product((*lead, queries)), at) * p.size(keys, at)
 
-    flops = 2 * heads * (key_width + value_width)
+    own = (key_width, value_width, float(node.attrs.scale), form, node.attrs.causal)
+    flops = 2 * heads * (key_width * (1 + relative.terms) + value_width)
     p.emit(
         node,
-        kernel=lambda width: Attention(
-            TILE, key_width, value_width, float(node.attrs.scale), form, node.attrs.causal
-        ),
+        kernel=lambda width: relative.kernel(TILE, *own),
         label="attention",
         tokens=None,
         units=product((*lead, heads)),
-        arguments={**operands, "y": y, **sizes, **mask_arguments},
+        arguments={**operands, "y": y, **sizes, **mask_arguments, **relative.arguments},
         scratch=scratch,
         work=Work(flops, flops, scores),
-        reason=f"{heads} heads of {key_width}, mask: {form}",
+        reason=f"{heads} heads of {key_width}, mask: {form}{relative.described}",
     )
     return None
 

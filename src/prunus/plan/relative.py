@@ -1,0 +1,112 @@
+"""The arguments of attention with relative positions: packed tables, and where scores find their
+products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prunus.kernels.attention import ROWS, Attention, Mask
+from prunus.kernels.relative import (
+    Places,
+    RelativeAttention,
+    chunk_of,
+    pack_key_table,
+    pack_query_table,
+    places_of_keys,
+    places_of_queries,
+    positions_scratch_bytes,
+)
+from prunus.kernels.target import Target
+from prunus.plan.planner import Planner
+from prunus.runtime.program import BoundArgument, Derived, Sizes
+
+Locate = Callable[[np.ndarray, int, Target], Places]
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """The relative positions of one attention.
+
+    Attributes:
+        key_positions: Rows of the table that queries meet, or 0.
+        query_positions: Rows of the table that keys meet, or 0.
+        arguments: Those that the kernel has besides.
+    """
+
+    key_positions: int
+    query_positions: int
+    arguments: Mapping[str, BoundArgument]
+
+    @property
+    def terms(self) -> int:
+        """How many of the tables there are."""
+        return bool(self.key_positions) + bool(self.query_positions)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch beyond that of attention without positions."""
+        if not self.terms:
+            return 0
+        return positions_scratch_bytes(self.key_positions, self.query_positions)
+
+    @property
+    def described(self) -> str:
+        """The end of the reason."""
+        return f", {self.terms} terms for relative positions" if self.terms else ""
+
+    def kernel(
+        self, width: int, key_width: int, value_width: int, scale: float, mask: Mask, causal: bool
+    ) -> Attention:
+        """The kernel with these positions."""
+        own = (width, key_width, value_width, scale, mask, causal)
+        if not self.terms:
+            return Attention(*own)
+        return RelativeAttention(*own, self.key_positions, self.query_positions)
+
+
+def relative_positions(p: Planner, operands: Sequence[str | None]) -> Relative | str:
+    """What a node's tables and indices come to, or why no kernel takes them."""
+    key_table, key_index, query_table, query_index = operands
+    if any(table is not None and table not in p.graph.constants for table in operands[::2]):
+        return "a table of relative positions is computed, not constant"
+    arguments: dict[str, BoundArgument] = {}
+    rows = [0, 0]
+    if key_table is not None and key_index is not None:
+        table = p.constant(key_table)
+        rows[0] = table.shape[1]
+        arguments["key.table"] = pack_key_table(table)
+        arguments |= _places(p, "key", key_index, rows[0], places_of_queries)
+    if query_table is not None and query_index is not None:
+        table = p.constant(query_table)
+        rows[1] = table.shape[1]
+        arguments["query.table"] = pack_query_table(table)
+        arguments |= _places(p, "query", query_index, rows[1], places_of_keys)
+    return Relative(rows[0], rows[1], arguments)
+
+
+def _places(
+    p: Planner, term: str, index: str, positions: int, locate: Locate
+) -> dict[str, BoundArgument]:
+    """The arrays of `Places`, and how many queries and keys they are for."""
+    p.plain(index)
+    target, (queries, keys) = p.options.target, p.types[index].shape
+
+    def part(name: str) -> Callable[[Sequence[np.ndarray], Sizes], np.ndarray]:
+        def prepare(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
+            return np.asarray(getattr(locate(arrays[0], positions, target), name))
+
+        return prepare
+
+    chunk = chunk_of(target)
+    return {
+        **{
+            f"{term}.{name}": p.feed((term, name, index, positions), (index,), part(name))
+            for name in Places._fields
+        },
+        "place.queries": Derived(lambda sizes: -(-p.size(queries, sizes) // chunk) * chunk),
+        "place.blocks": Derived(lambda sizes: -(-p.size(keys, sizes) // ROWS)),
+    }
