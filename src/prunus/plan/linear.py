@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from prunus.kernels.row_stream import RowStream, RowStreams, pack_row_streams
 from prunus.kernels.spec import Kernel
 from prunus.plan.options import Options
 from prunus.plan.race import Choices, race
-from prunus.sparsity import Block, BlockSparse, block_grid
+from prunus.sparsity import Block, BlockSparse, Pattern, block_grid
 
 INPUT_BLOCKS = (128, 192, 256)
 """Inputs per block of the row stream: 64 tokens by 128 features are the 32 KB of a small L1 cache;
@@ -77,6 +78,21 @@ class LinearChoice:
     reason: str
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a layer would get by its estimated costs alone.
+
+    Attributes:
+        label: The kernel, for people.
+        reason: Why, as a sentence.
+        speedup: How many times as fast as the dense kernel; 1 where that is the choice.
+    """
+
+    label: str
+    reason: str
+    speedup: float
+
+
 def row_groups(outputs: int, threads: int) -> int:
     """Groups that a tile's rows are split into: a multiple of the workers, each of at most 768
     rows.
@@ -89,31 +105,59 @@ def row_groups(outputs: int, threads: int) -> int:
 def choose(weight: Constant, options: Options, choices: Choices) -> LinearChoice:
     """The kernel for a weight [outputs, inputs], with the reason as a sentence."""
     candidates = _candidates(weight, options)
+    raced = _raced(weight, candidates, options, choices)
+    best, reason = _decide(weight, candidates, options, raced)
     groups = row_groups(weight.type.sizes({})[0], options.threads)
-    found = _pattern(weight)
-    dense = candidates[0]
-    if len(candidates) == 1:
-        reason = found if options.sparse else "asked for: sparse=False"
-        return LinearChoice(dense, dense.pack(groups), f"dense: {reason}")
-    if options.threshold != "auto":
-        return _by_threshold(options.threshold, candidates, groups)
+    return LinearChoice(best, best.pack(groups), reason)
+
+
+def estimate(pattern: Pattern, options: Options) -> Estimate:
+    """What `choose` would decide for a weight of this pattern, which has elements, without a race.
+
+    Nothing is packed, so that the pattern is enough where its block shape was measured.
+    """
+    # Only packing looks at the values: a view of one number stands for all of them.
+    weight = Constant(np.broadcast_to(np.float32(0), pattern.shape), pattern)
+    candidates = _candidates(weight, options)
+    best, reason = _decide(weight, candidates, options, {})
+    return Estimate(best.label, reason, candidates[0].cost / best.cost)
+
+
+def _raced(
+    weight: Constant, candidates: Sequence[Candidate], options: Options, choices: Choices
+) -> Mapping[str, float]:
+    """The seconds of the close candidates, where a race between several is wanted."""
     cheapest = min(c.cost for c in candidates)
     close = [c for c in candidates if c.cost <= cheapest * RACE_WITHIN]
-    raced: dict[str, float] = {}
-    if len(close) > 1 and options.tune == "race":
-        raced = choices.remembered(
-            _identity(weight, close, options),
-            [c.key for c in close],
-            lambda: race(
-                [(c.key, c.kernel(TILE, Epilogue()), c.pack(1)) for c in close],
-                weight.type.sizes({}),
-                options.target,
-            ),
-        )
+    if len(close) == 1 or options.tune != "race" or options.threshold != "auto":
+        return {}
+    return choices.remembered(
+        _identity(weight, close, options),
+        [c.key for c in close],
+        lambda: race(
+            [(c.key, c.kernel(TILE, Epilogue()), c.pack(1)) for c in close],
+            weight.type.sizes({}),
+            options.target,
+        ),
+    )
+
+
+def _decide(
+    weight: Constant,
+    candidates: Sequence[Candidate],
+    options: Options,
+    raced: Mapping[str, float],
+) -> tuple[Candidate, str]:
+    """The best candidate and the reason as a sentence."""
+    found = _pattern(weight)
+    if len(candidates) == 1:
+        reason = found if options.sparse else "asked for: sparse=False"
+        return candidates[0], f"dense: {reason}"
+    if options.threshold != "auto":
+        return _by_threshold(options.threshold, candidates)
     times = raced or {c.key: c.cost for c in candidates}
     best = _fastest([c for c in candidates if c.key in times], times)
-    verdict = _verdict(best, candidates, raced)
-    return LinearChoice(best, best.pack(groups), f"{best.label}: {found}; {verdict}")
+    return best, f"{best.label}: {found}; {_verdict(best, candidates, raced)}"
 
 
 def _fastest(candidates: Sequence[Candidate], times: Mapping[str, float]) -> Candidate:
@@ -133,16 +177,14 @@ def _verdict(best: Candidate, candidates: Sequence[Candidate], raced: Mapping[st
     return f"{rival.label} would take {ratio:.1f}× ({how})"
 
 
-def _by_threshold(threshold: float, candidates: Sequence[Candidate], groups: int) -> LinearChoice:
+def _by_threshold(threshold: float, candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
     """The tutorial's rule: sparse exactly where enough blocks are empty."""
     sparse = min((c for c in candidates if c.sparse), key=lambda c: c.cost)
     best = sparse if sparse.empty >= threshold else candidates[0]
     relation = "at least" if best.sparse else "less than"
-    return LinearChoice(
-        best,
-        best.pack(groups),
+    return best, (
         f"{best.label}: {100 * sparse.empty:.1f} % of the blocks are empty, {relation} the "
-        f"threshold of {100 * threshold:g} %",
+        f"threshold of {100 * threshold:g} %"
     )
 
 
@@ -165,31 +207,50 @@ def _candidates(weight: Constant, options: Options) -> list[Candidate]:
     if not options.sparse or not _has_zeros(weight, options):
         return [dense]
     block = _block(weight, options)
-    stored = _in_blocks(weight, block)
     grid = block_grid((outputs, inputs), block)
     blocks = max(grid[0] * grid[1], 1)
-    # Not 1 - stored / all: the threshold may be this very fraction, which rounding would miss.
-    empty = (blocks - len(stored.indices)) / blocks
+    stored = cache(lambda: _in_blocks(weight, block))
+    rows_alone = cache(lambda: stored().to_rows())
+    nonzeros, occupied = _counts(weight, block, stored)
+    # Not 1 - occupied / all: the threshold may be this very fraction, which rounding would miss.
+    empty = (blocks - occupied) / blocks
+    streams = _streams(rows_alone, (outputs, inputs), nonzeros, empty)
     if block[0] == 1:
-        return [dense, *_streams(stored.to_rows(), outputs, inputs, empty)]
+        return [dense, *streams]
+    values = occupied * block[0] * block[1]
     panels = Candidate(
         f"panels {block[0]}x{block[1]}",
         f"{block[0]}×{block[1]} blocks",
         True,
         # Never 0, even for a weight without a nonzero: costs are divided by each other.
-        cost.block_cost(max(stored.stored, 1), panel_rows(block[0])),
-        stored.stored,
+        cost.block_cost(max(values, 1), panel_rows(block[0])),
+        values,
         empty,
-        lambda groups: pack_blocks(stored, groups=groups),
+        lambda groups: pack_blocks(stored(), groups=groups),
         lambda width, epilogue: Panel(width, panel_rows(block[0]), True, epilogue),
     )
-    if options.block != "auto":
-        return [dense, panels]
-    return [dense, panels, *_streams(stored.to_rows(), outputs, inputs, empty)]
+    return [dense, panels, *(streams if options.block == "auto" else ())]
 
 
-def _streams(rows: BlockSparse, outputs: int, inputs: int, empty: float) -> list[Candidate]:
+def _counts(weight: Constant, block: Block, stored: Callable[[], BlockSparse]) -> tuple[int, int]:
+    """The nonzeros, and the blocks that hold one: as measured, or counted where that is unknown."""
+    pattern = weight.pattern
+    known = pattern is not None and block in {(1, 1), *(m.block for m in pattern.blocks)}
+    if pattern is None or not known or isinstance(weight.value, BlockSparse):
+        return stored().nnz, len(stored().indices)
+    rows, columns = block_grid(pattern.shape, block)
+    elements = pattern.shape[0] * pattern.shape[1]
+    return (
+        round((1 - pattern.zeros) * elements),
+        round((1 - pattern.of(block).empty) * rows * columns),
+    )
+
+
+def _streams(
+    rows: Callable[[], BlockSparse], shape: tuple[int, int], nonzeros: int, empty: float
+) -> list[Candidate]:
     """The row stream with each size of block; one is enough where the inputs fit into it."""
+    outputs, inputs = shape
     sizes = [size for size in INPUT_BLOCKS if size < inputs] or [max(1, min(inputs, 256))]
 
     def candidate(size: int) -> Candidate:
@@ -197,10 +258,10 @@ def _streams(rows: BlockSparse, outputs: int, inputs: int, empty: float) -> list
             f"stream {size}",
             f"row stream, {size} inputs at a time",
             True,
-            cost.stream_cost(outputs, inputs, rows.nnz, size),
-            rows.nnz,
+            cost.stream_cost(outputs, inputs, nonzeros, size),
+            nonzeros,
             empty,
-            lambda groups: pack_row_streams(rows, input_block=size, groups=groups),
+            lambda groups: pack_row_streams(rows(), input_block=size, groups=groups),
             lambda width, epilogue: RowStream(width, size, epilogue, far=inputs > NEAR_INPUTS),
         )
 

@@ -8,12 +8,14 @@
 
 from prunus.sparsity.block_sparse import BlockSparse
 from prunus.sparsity.blocks import MAX_BLOCK_ELEMENTS, Block, block_grid, check_block
+from prunus.sparsity.count import BlockMeasure, ZeroCounts
 from prunus.sparsity.measure import (
     CANDIDATE_BLOCKS,
-    BlockMeasure,
     Kind,
     Pattern,
     empty_heads,
+    explain_zeros,
+    lines_by_head,
     measure,
 )
 from prunus.sparsity.recipe import SparsityRecipe
@@ -29,10 +31,13 @@ __all__ = [
     "Method",
     "Pattern",
     "SparsityRecipe",
+    "ZeroCounts",
     "block_grid",
     "check_block",
     "empty_heads",
+    "explain_zeros",
     "layer_seed",
+    "lines_by_head",
     "measure",
     "simulate_weight",
 ]
