@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from prunus.model import BenchmarkResult as BenchmarkResult
     from prunus.model import CompiledModel as CompiledModel
     from prunus.plan.explain import Explanation as Explanation
+    from prunus.prediction.whatif import whatif as whatif
 
 _HOME = {
     **dict.fromkeys(("compile", "from_pretrained", "load"), "prunus.api"),
@@ -44,6 +45,7 @@ _HOME = {
     ),
     "simulate": "prunus.frontend.simulate",
     "Explanation": "prunus.plan.explain",
+    "whatif": "prunus.prediction.whatif",
 }  # fmt: skip
 
 _MODULES = ("hf", "st", "text")

@@ -24,6 +24,8 @@ from prunus.cli.profile import EXAMPLES as PROFILE_EXAMPLES
 from prunus.cli.profile import profile
 from prunus.cli.run import EXAMPLES as RUN_EXAMPLES
 from prunus.cli.run import run
+from prunus.cli.whatif import EXAMPLES as WHATIF_EXAMPLES
+from prunus.cli.whatif import whatif
 from prunus.errors import PrunusError
 
 WRONG_USE = 2
@@ -89,5 +91,6 @@ app.command(epilog=_examples(EXPLAIN_EXAMPLES))(explain)
 app.command(epilog=_examples(RUN_EXAMPLES))(run)
 app.command(epilog=_examples(CHECK_EXAMPLES))(check)
 app.command(epilog=_examples(PROFILE_EXAMPLES))(profile)
+app.command(epilog=_examples(WHATIF_EXAMPLES))(whatif)
 app.command(epilog=_examples(ENV_EXAMPLES))(env)
 app.add_typer(cache_app, name="cache")

@@ -8,7 +8,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from prunus.plan.profile_text import Table
+
+WIDE = 200
+"""Columns of a table: a narrower terminal wraps its lines, as nothing is to be cut off."""
 
 Say = Callable[[str], None]
 """Tells in a few words what is being done now."""
@@ -17,6 +23,21 @@ Say = Callable[[str], None]
 def print_json(data: object) -> None:
     """One JSON document; numbers that JSON lacks (NaN, infinity) become strings."""
     print(json.dumps(_plain(data), indent=2, allow_nan=False))
+
+
+def print_table(table: Table) -> None:
+    """A table of texts and figures, as Rich draws it."""
+    from rich import box
+    from rich import table as rich_table
+    from rich.console import Console
+    from rich.text import Text
+
+    drawn = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for position, title in enumerate(table.titles):
+        drawn.add_column(title, justify="left" if position < table.texts else "right")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))  # a name may hold what looks like markup
+    Console(width=WIDE).print(drawn)
 
 
 def print_error(message: str) -> None:

@@ -10,21 +10,17 @@ import typer
 
 from prunus.cli.models import find_model
 from prunus.cli.options import Debug, Json, ModelOptions, takes_model
-from prunus.cli.output import print_json, progress
+from prunus.cli.output import print_json, print_table, progress
 from prunus.errors import InputError
 
 if TYPE_CHECKING:
     from prunus.plan.profile import Profile
-    from prunus.plan.profile_text import Table
 
 EXAMPLES = (
     "prunus profile stand-in",
     "prunus profile ./my-pruned-bert -b 8 -s 64 --by kernel",
     "prunus profile random:0.9 --trace trace.json",
 )
-
-WIDE = 200
-"""Columns: a narrower terminal wraps the lines, as nothing is to be cut off."""
 
 
 @takes_model
@@ -86,26 +82,9 @@ def _write(path: Path, data: dict[str, Any]) -> None:
 
 
 def _print(found: Profile, by: Literal["step", "layer", "kernel", "op"]) -> None:
-    from rich.console import Console
-
     from prunus.plan.profile_text import header, parts_table, profile_table
 
     for line in header(found):
         print(line)
-    console = Console(width=WIDE)
     for table in (parts_table(found), profile_table(found, by)):
-        console.print(_drawn(table))
-
-
-def _drawn(table: Table) -> Any:
-    """A table of texts and figures as Rich draws it."""
-    from rich import box
-    from rich import table as rich_table
-    from rich.text import Text
-
-    drawn = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for position, title in enumerate(table.titles):
-        drawn.add_column(title, justify="left" if position < table.texts else "right")
-    for row in table.rows:
-        drawn.add_row(*map(Text, row))  # a name may hold what looks like markup
-    return drawn
+        print_table(table)

@@ -1,0 +1,1 @@
+"""What pruning would buy: the time of a model under any recipe, predicted from its layers."""

@@ -1,0 +1,199 @@
+"""Times one linear layer as a model would run it: on the model's workers, at its tokens, with as
+many weights in turn as a whole model reads before it comes back to one.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from prunus.errors import InputError
+from prunus.ir import Attrs, Constant, Graph, Node, TensorType, symbol
+from prunus.kernels.panel import Panels
+from prunus.kernels.row_stream import RowStreams
+from prunus.plan import Options, make_plan
+from prunus.prediction.predictor import Layer
+from prunus.prediction.pruned import pruned_weight
+from prunus.runtime.executable import Executable
+from prunus.runtime.program import NativeStep, Program
+from prunus.sparsity import SparsityRecipe, layer_seed
+
+Clock = Callable[[], float]
+Packed = RowStreams | Panels
+
+LONGEST_CALL = 0.03
+"""Seconds of a timed call, about, at which no further copies of the weight are added: where a call
+is long, its many tokens share what is read from memory."""
+
+FEWEST_COPIES, MOST_COPIES = 3, 400
+
+LEAST_PAIRS, MOST_PAIRS = 7, 40
+SECONDS = 0.1
+"""Time to spend on the calls of one measurement, within so many pairs of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A layer to time.
+
+    Attributes:
+        layer: Its size and epilogue count, not its name.
+        recipe: Its zeros, or None for the dense kernel.
+        tokens: At a call.
+        footprint: Bytes of weights that pass through the caches between two uses of one.
+    """
+
+    layer: Layer
+    recipe: SparsityRecipe | None
+    tokens: int
+    footprint: int
+
+    @property
+    def name(self) -> str:
+        """What it is remembered under: all that its time depends on."""
+        outputs, inputs, epilogue, _ = self.layer.key
+        return json.dumps(
+            [outputs, inputs, epilogue, str(self.recipe), self.tokens, self.footprint]
+        )
+
+    def __str__(self) -> str:
+        recipe = "dense" if self.recipe is None else str(self.recipe)
+        return f"{self.layer.outputs}×{self.layer.inputs} {recipe}, {self.tokens} tokens"
+
+
+def time_probe(probe: Probe, options: Options, clock: Clock = time.perf_counter) -> float:
+    """Seconds of one layer: the difference of two programs that have one layer, and several.
+
+    The best sparse kernel is timed even where the dense one is faster.
+    """
+    program = _sparse_program(probe, options) if probe.recipe else _program(probe, options, None)
+    run = partial(_call, probe, options)
+    one = run(program)
+    single = _best(one, clock)
+    copies = _copies(probe, program, single)
+    many = run(_repeated(program, copies))
+    _best(many, clock)
+    pairs = _pairs(one, many, clock)
+    # Nothing takes no time: on a disturbed machine the difference of medians may fall below that.
+    least = 0.2 * statistics.median(second for _, second in pairs) / copies
+    difference = statistics.median(second - first for first, second in pairs)
+    return max(difference / (copies - 1), least)
+
+
+def _pairs(
+    one: Callable[[], object], many: Callable[[], object], clock: Clock
+) -> list[tuple[float, float]]:
+    """Seconds of both, in turn."""
+    pairs: list[tuple[float, float]] = []
+    begin = clock()
+    while len(pairs) < LEAST_PAIRS or (len(pairs) < MOST_PAIRS and clock() - begin < SECONDS):
+        pairs.append((_timed(one, clock), _timed(many, clock)))
+    return pairs
+
+
+def _best(call: Callable[[], object], clock: Clock) -> float:
+    """The faster of two calls after one that binds."""
+    call()
+    return min(_timed(call, clock) for _ in range(2))
+
+
+def _timed(call: Callable[[], object], clock: Clock) -> float:
+    begin = clock()
+    call()
+    return clock() - begin
+
+
+def _copies(probe: Probe, program: Program, single: float) -> int:
+    step = _linear_step(program)
+    wanted = -(-probe.footprint // max(step.work.bytes, 1))
+    affordable = int(LONGEST_CALL / max(single, 1e-9))
+    return max(FEWEST_COPIES, min(wanted, affordable, MOST_COPIES))
+
+
+def _sparse_program(probe: Probe, options: Options) -> Program:
+    assert probe.recipe is not None
+    layer = probe.layer
+    shape = Constant(np.broadcast_to(np.float32(0), (layer.outputs, layer.inputs)))
+    weight = pruned_weight(shape, probe.recipe, "random", layer_seed(0, str(probe.recipe)))
+    program = _program(probe, options, weight)
+    step = _linear_step(program)
+    if step.work.per_unit < step.work.dense_per_unit:
+        return program
+    return _program(probe, replace(options, threshold=0.0), weight)
+
+
+def _program(probe: Probe, options: Options, weight: Constant | None) -> Program:
+    """A linear layer alone, of an input in plain form."""
+    layer = probe.layer
+    activation, _, residual = layer.epilogue.partition(" + ")
+    if weight is None:
+        generator = np.random.default_rng(0)
+        values = generator.standard_normal((layer.outputs, layer.inputs), np.float32)
+        weight, options = Constant(values), replace(options, sparse=False)
+    tokens = symbol("count")
+    inputs = {"x": TensorType("f32", (tokens, layer.inputs))}
+    constants = {"weight": weight, "bias": Constant(np.zeros(layer.outputs, np.float32))}
+    operands: tuple[str, ...] = ("x", "weight", "bias")
+    if residual:
+        inputs["residual"] = TensorType("f32", (tokens, layer.outputs))
+        operands = (*operands, "residual")
+    type = TensorType("f32", (tokens, layer.outputs))
+    node = Node("y", "linear", operands, Attrs(activation=activation), type)
+    return make_plan(Graph(inputs, constants, (node,), ("y",)), options)
+
+
+def _linear_step(program: Program) -> NativeStep:
+    found = [step for step in program.native_steps if step.weight == "weight"]
+    if len(found) != 1:
+        raise InputError(f"a linear layer became {len(found)} steps, expected a kernel of its own")
+    return found[0]
+
+
+def _repeated(program: Program, copies: int) -> Program:
+    """The program with its linear layer so many times, each with weights of its own in memory."""
+    step = _linear_step(program)
+    packed = next(each for each in program.keep if isinstance(each, RowStreams | Panels))
+    steps: list[NativeStep] = []
+    keep = list(program.keep)
+    for number in range(copies):
+        copy = _copied(packed)
+        keep.append(copy)
+        arguments = {**step.arguments, **copy.arguments()}
+        steps.append(replace(step, name=f"{step.name} {number}", arguments=arguments))
+    position = program.steps.index(step)
+    # The last keeps the name, since what follows reads it.
+    steps[-1] = replace(steps[-1], name=step.name)
+    return replace(
+        program,
+        steps=(*program.steps[:position], *steps, *program.steps[position + 1 :]),
+        keep=tuple(keep),
+    )
+
+
+def _copied(packed: Packed) -> Packed:
+    arrays: dict[str, Any] = {
+        field.name: value.copy()
+        for field in fields(packed)
+        if isinstance(value := getattr(packed, field.name), np.ndarray)
+    }
+    return replace(packed, **arrays)
+
+
+def _call(probe: Probe, options: Options, program: Program) -> Callable[[], object]:
+    """A call of the program on random tokens."""
+    executable = Executable(program, target=options.target, threads=options.threads)
+    generator = np.random.default_rng(0)
+    values = {
+        name: generator.standard_normal((probe.tokens, int(type.shape[-1])), np.float32)
+        for name, type in program.graph.inputs.items()
+        if isinstance(type.shape[-1], int)
+    }
+    sizes = {"count": probe.tokens}
+    return lambda: executable.run(values, sizes)

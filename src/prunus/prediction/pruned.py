@@ -1,0 +1,75 @@
+"""A graph with other zeros in its linear layers: what a recipe makes of a model, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from prunus.errors import InputError
+from prunus.ir import Constant, Graph, Node, product
+from prunus.prediction.predictor import Layer
+from prunus.sparsity import BlockSparse, Method, SparsityRecipe, layer_seed, simulate_weight
+
+
+def find_layers(graph: Graph) -> tuple[Layer, ...]:
+    """The linear layers whose weights can be pruned, in order: not those that are tables too.
+
+    Raises:
+        InputError: there is none.
+    """
+    read_otherwise = {
+        name
+        for node in graph.nodes
+        for position, name in enumerate(node.inputs)
+        if (node.op, position) != ("linear", 1)
+    } | set(graph.outputs)
+    layers = tuple(
+        _layer(node, name, graph.constants[name])
+        for node in graph.nodes
+        if node.op == "linear"
+        and (name := str(node.inputs[1])) in graph.constants
+        and name not in read_otherwise
+    )
+    if not layers:
+        raise InputError(
+            "the model has no linear layer whose weight could be pruned, so there is nothing to "
+            "predict; give an encoder of transformers, or a module with nn.Linear"
+        )
+    return layers
+
+
+def _layer(node: Node, name: str, weight: Constant) -> Layer:
+    outputs, inputs = weight.type.sizes({})
+    residual = " + residual" if len(node.inputs) > 3 and node.inputs[3] is not None else ""
+    tokens = str(product(node.type.shape[:-1]))
+    return Layer(name, outputs, inputs, f"{node.attrs.activation}{residual}", tokens)
+
+
+def prune(
+    graph: Graph, recipes: Mapping[str, SparsityRecipe], method: Method = "random", seed: int = 0
+) -> Graph:
+    """The graph with zeros in these weights, by name; the others keep their own.
+
+    Layers that the compiler joined (query, key and value) are pruned as one matrix.
+    """
+    made = {
+        name: pruned_weight(graph.constants[name], recipe, method, layer_seed(seed, name))
+        for name, recipe in recipes.items()
+    }
+    return replace(graph, constants={**graph.constants, **made})
+
+
+def pruned_weight(
+    weight: Constant, recipe: SparsityRecipe, method: Method, seed: tuple[int, ...]
+) -> Constant:
+    """One weight under a recipe, stored in the blocks that the recipe speaks of."""
+    dense = weight.dense() if method == "magnitude" else _of_shape(weight)
+    made = simulate_weight(dense, recipe, seed=seed, method=method)
+    return Constant(BlockSparse.from_dense(made, recipe.block or (1, 1)))
+
+
+def _of_shape(weight: Constant) -> np.ndarray:
+    """An array of the weight's shape that takes no memory: random zeros look at nothing else."""
+    return np.broadcast_to(np.float32(0), weight.type.sizes({}))

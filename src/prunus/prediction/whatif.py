@@ -1,0 +1,291 @@
+"""What would pruning buy? Predicts a grid of recipes, then builds and runs the few worth a look."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from prunus.bench.engines.contract import Arrays, float_arrays
+from prunus.bench.inputs import random_inputs
+from prunus.bench.rounds import interleave, turn_of
+from prunus.bench.shapes import check_shape
+from prunus.errors import InputError
+from prunus.ir import bind_sizes, evaluate, parse_dim
+from prunus.kernels.processor import processor_name
+from prunus.model import CompiledModel, Source
+from prunus.prediction.grid import grid_of, pattern_of
+from prunus.prediction.layer_times import LayerTimes, Times, anchors
+from prunus.prediction.norms import norms_kept
+from prunus.prediction.predictor import Layer, Predictor, Shape
+from prunus.prediction.probe import Probe
+from prunus.prediction.pruned import find_layers, prune
+from prunus.prediction.questions import answers
+from prunus.prediction.rest import rest_of, structure
+from prunus.prediction.result import Built, Combination, WhatIf
+from prunus.sparsity import Method, SparsityRecipe
+
+REST_RECIPE = SparsityRecipe(0.9, None, None)
+"""What the model has when the rest of a call is measured."""
+
+LOOKED_AT = 0.9
+"""Where no target is given: the share of zeros that pruning most often ends at, so this one is
+built first, and then its neighbours."""
+
+Progress = Callable[[int, int, str], None]
+"""Told how many measurements are done, of how many, and in a few words what is being done."""
+
+
+def whatif(
+    model: CompiledModel,
+    *,
+    sparsities: Sequence[float],
+    patterns: Sequence[str],
+    shapes: Sequence[Shape],
+    method: Method = "random",
+    target: float | None = None,
+    speedup: float | None = None,
+    build: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+    anew: bool = False,
+) -> WhatIf:
+    """Predict the time of a model under every recipe of a grid.
+
+    Each kind of linear layer is timed once for each pattern, a few shares of zeros and each number
+    of tokens, and remembered for this processor; the rest of a call is measured in a model that is
+    pruned at random. A prediction is their sum. No other recipe is built, but those of `build`.
+
+    Args:
+        model: As it is now; its weights matter for "magnitude" alone.
+        sparsities: Shares of zeros, each above 0 and below 1.
+        patterns: `1x1` for single weights, `16x1` for blocks of rows by columns, `2:4` for N of M,
+            which has one share of zeros.
+        shapes: Batch and length of calls.
+        method: "magnitude" also tells the share of the weights' norm that is kept, and how far the
+            answers of what is built lie from those of the dense model.
+        target: Seconds that a call may take.
+        speedup: Over the dense model.
+        build: How many recipes to build and run.
+        seed: Of random zeros.
+        progress: Told about each measurement.
+        anew: Measure also what is remembered.
+
+    Raises:
+        InputError: an empty grid, a share of zeros, a pattern, a shape, a target or a number to
+            build that is none, or a model without linear layers or with inputs that cannot be made
+            up.
+    """
+    _check_wanted(target, speedup, build)
+    recipes, skipped = grid_of(sparsities, patterns)
+    if not shapes:
+        raise InputError("the grid is empty: it has no shape; name at least one, such as (1, 128)")
+    for shape in shapes:
+        _check_fits(model, shape)
+    study = _Study(model, find_layers(model.graph), tuple(dict.fromkeys(shapes)), recipes,
+                   Times(model.options, anew=anew), method, seed, progress or _silent)  # fmt: skip
+    predictor = study.predictor()
+    grid = study.grid(predictor)
+    first = study.shapes[0]
+    for_speedup = predictor.dense_call(first) / speedup if speedup else math.inf
+    chosen = worth_a_look(grid, first, min(target or math.inf, for_speedup))[:build]
+    return WhatIf(
+        model=model.source.name,
+        method=method,
+        threads=model.threads,
+        processor=processor_name(),
+        zeros=1 - model.density,
+        shapes=study.shapes,
+        recipes=recipes,
+        grid=grid,
+        built=tuple(study.built(chosen, grid)),
+        predictor=predictor,
+        answers=answers(predictor, recipes, study.shapes, target=target, speedup=speedup),
+        skipped=skipped,
+    )
+
+
+def _check_fits(model: CompiledModel, shape: Shape) -> None:
+    check_shape(shape)
+    if model.longest is not None and shape[1] > model.longest:
+        raise InputError(
+            f"the shape {shape[0]}x{shape[1]} is longer than the {model.longest} tokens that "
+            f"{model.source.name} takes; give shorter ones"
+        )
+
+
+def _check_wanted(target: float | None, speedup: float | None, build: int) -> None:
+    for name, value, least in (("target", target, 0), ("speedup", speedup, 1)):
+        if value is not None and not least < value < math.inf:
+            raise InputError(f"{name}={value}: expected a number above {least}")
+    if build < 0:
+        raise InputError(f"build={build}: expected how many recipes to build, from 0 on")
+
+
+def worth_a_look(
+    grid: Sequence[Combination], shape: Shape, wanted: float
+) -> tuple[SparsityRecipe, ...]:
+    """Recipes in the order in which a person would look at them: for each pattern the fewest zeros
+    that take no longer than `wanted`, then the fastest pattern of each share of zeros, 90 % first.
+    """
+    here = [each for each in grid if each.shape == shape]
+    order: dict[SparsityRecipe, None] = {}
+    fastest = sorted(here, key=lambda each: (each.recipe.sparsity, each.seconds))
+    if wanted < math.inf:
+        met = set[str]()
+        for each in fastest:
+            if each.seconds <= wanted and pattern_of(each.recipe) not in met:
+                met.add(pattern_of(each.recipe))
+                order[each.recipe] = None
+    shares = set[float]()
+    for each in sorted(fastest, key=lambda each: abs(each.recipe.sparsity - LOOKED_AT)):
+        if each.recipe.sparsity not in shares:
+            shares.add(each.recipe.sparsity)
+            order[each.recipe] = None
+    return tuple(order)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What all parts of one question share."""
+
+    model: CompiledModel
+    layers: tuple[Layer, ...]
+    shapes: tuple[Shape, ...]
+    recipes: tuple[SparsityRecipe, ...]
+    times: Times
+    method: Method
+    seed: int
+    progress: Progress
+
+    def predictor(self) -> Predictor:
+        """What is remembered, and what is measured now."""
+        weights = sum(layer.weights for layer in self.layers)
+        times = LayerTimes(self.model.options, weights, self.times)
+        patterns = self._patterns()
+        cells = [(kind, shape, self._tokens(kind, shape))
+                 for kind in self._kinds() for shape in self.shapes]  # fmt: skip
+        recipes = (None, *(recipe for each in patterns.values() for recipe in each))
+        self._measure(times, [times.probe(kind, recipe, tokens)
+                              for kind, _, tokens in cells for recipe in recipes])  # fmt: skip
+        return Predictor(
+            layers=self.layers,
+            curves={
+                (kind.key, pattern, shape): times.curve(kind, anchored, tokens)
+                for kind, shape, tokens in cells
+                for pattern, anchored in patterns.items()
+            },
+            dense={
+                (kind.key, shape): times.seconds(times.probe(kind, None, tokens))
+                for kind, shape, tokens in cells
+            },
+            rest=self._rest(),
+        )
+
+    def grid(self, predictor: Predictor) -> tuple[Combination, ...]:
+        """Every recipe at every shape."""
+        kept = self._norms()
+        return tuple(
+            Combination(
+                recipe=recipe,
+                shape=shape,
+                seconds=(seconds := predictor.seconds(pattern_of(recipe), recipe.sparsity, shape)),
+                dense=predictor.dense_call(shape),
+                linear=seconds - predictor.rest[shape],
+                norm=kept.get(recipe),
+            )
+            for shape in self.shapes
+            for recipe in self.recipes
+        )
+
+    def built(
+        self, chosen: Sequence[SparsityRecipe], grid: Sequence[Combination]
+    ) -> Iterator[Built]:
+        """Build these recipes and the dense model, and time them side by side at every shape."""
+        if not chosen:
+            return
+        models = [self.model.recompile(sparse=False)]
+        for number, recipe in enumerate(chosen):
+            self.progress(number, len(chosen), f"building {recipe}")
+            models.append(self._pruned(recipe, self.method))
+        for shape in self.shapes:
+            inputs = self._inputs(shape)
+            self.progress(len(chosen), len(chosen), f"running at {shape[0]}x{shape[1]}")
+            calls = [partial(model, **inputs) for model in models]
+            expected, *found = (float_arrays(call()) for call in calls)
+            samples = interleave([turn_of(call) for call in calls], seconds=0.2)
+            dense, *medians = map(statistics.median, samples)
+            predicted = {each.recipe: each for each in grid if each.shape == shape}
+            for recipe, median, answer in zip(chosen, medians, found, strict=True):
+                distance = _distance(answer, expected) if self.method == "magnitude" else None
+                yield Built(predicted[recipe], median, dense, distance)
+
+    def _patterns(self) -> dict[str, tuple[SparsityRecipe, ...]]:
+        """The recipes that are measured for each pattern."""
+        shares: dict[str, list[SparsityRecipe]] = {}
+        for recipe in self.recipes:
+            shares.setdefault(pattern_of(recipe), []).append(recipe)
+        return {
+            pattern: anchors(tuple(each.sparsity for each in recipes), recipes[0])
+            for pattern, recipes in shares.items()
+        }
+
+    def _kinds(self) -> list[Layer]:
+        """One layer of each kind."""
+        return list({layer.key: layer for layer in self.layers}.values())
+
+    def _measure(self, times: LayerTimes, probes: Sequence[Probe]) -> None:
+        """Time what is not remembered, each once."""
+        unknown = {probe.name: probe for probe in probes if not times.is_known(probe)}
+        for number, probe in enumerate(unknown.values()):
+            self.progress(number, len(unknown), f"timing {probe}")
+            times.seconds(probe)
+
+    def _rest(self) -> Mapping[Shape, float]:
+        digest = structure(self.model.graph)
+        names = {shape: f"rest {digest} {shape[0]}x{shape[1]}" for shape in self.shapes}
+        missing = [shape for shape, name in names.items() if self.times.get(name) is None]
+        if missing:
+            self.progress(0, 1, f"building {REST_RECIPE} to measure all but the linear layers")
+            pruned = self._pruned(REST_RECIPE, "random")
+            within = {layer.name for layer in self.layers}
+            for shape in missing:
+                self.times.set(names[shape], rest_of(pruned, self._inputs(shape), within))
+        return {shape: self.times.get(name) or 0.0 for shape, name in names.items()}
+
+    def _pruned(self, recipe: SparsityRecipe, method: Method) -> CompiledModel:
+        model = self.model
+        graph = prune(model.graph, dict.fromkeys((e.name for e in self.layers), recipe), method,
+                      self.seed)  # fmt: skip
+        source = Source(model.source.name, f"{recipe} of all linear weights, {method}")
+        return CompiledModel(graph, model.signature, replace(model.options, sparse=True), source)
+
+    def _norms(self) -> Mapping[SparsityRecipe, float]:
+        if self.method != "magnitude":
+            return {}
+        self.progress(0, 1, "sorting the weights by magnitude")
+        constants = self.model.graph.constants
+        weights = {layer.name: constants[layer.name].dense() for layer in self.layers}
+        return {recipe: total for recipe, (total, _) in norms_kept(weights, self.recipes).items()}
+
+    def _inputs(self, shape: Shape) -> Arrays:
+        return random_inputs(self.model.input_names, shape, self.model.vocabulary)
+
+    def _tokens(self, layer: Layer, shape: Shape) -> int:
+        sizes = bind_sizes(self.model.graph.inputs, self._inputs(shape))
+        return evaluate(parse_dim(layer.tokens), sizes)
+
+
+def _distance(answer: Arrays, expected: Arrays) -> float:
+    """The Euclidean distance of two answers, relative to the second."""
+    apart = math.hypot(*(float(np.linalg.norm(answer[n] - e)) for n, e in expected.items()))
+    whole = math.hypot(*(float(np.linalg.norm(e)) for e in expected.values()))
+    return apart / whole if whole else apart
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,1 @@
+"""Pages for people: where the time goes before and after, with the numbers behind it."""

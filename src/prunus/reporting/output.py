@@ -1,0 +1,40 @@
+"""Where pages and figures go: checked before anything is measured, not a minute later."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prunus.errors import InputError
+
+
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` where a file cannot be written, or is there and may not be replaced."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file in it")
+    if not folder.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{path} cannot be written: {folder} may not be written to")
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"{path} is there already; give another name, or --overwrite (overwrite=True) to "
+            "replace it"
+        )
+
+
+def check_folder(folder: Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` where figures cannot be written into a folder, or it holds anything that
+    may not be replaced.
+    """
+    if folder.is_dir():
+        if not overwrite and any(folder.iterdir()):
+            raise InputError(
+                f"{folder} holds files already; give an empty folder, or --overwrite "
+                "(overwrite=True) to replace figures in it"
+            )
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"{folder} may not be written to; give another folder")
+    else:
+        check_output(folder)
