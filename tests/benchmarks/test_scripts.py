@@ -172,3 +172,14 @@ def test_one_line_times_three_scripts(run: Run) -> None:
     figures, printed = run("one_line", *QUICK, "--repeat", "1")
     assert [row["before"] > 0 and row["after"] > 0 for row in figures["rows"]] == [True] * 3
     assert "µs to a call" in printed
+
+
+def test_prediction_sets_every_prediction_beside_its_measurement(run: Run) -> None:
+    few = ("--models", "4 layers of 512", "--patterns", "16x1")
+    figures, printed = run("prediction", "--threads", "1", "--size", "tiny", *few)
+    rows = figures["rows"]
+    assert len(rows) == 3 * 2
+    for row in rows:
+        assert row["error"] == pytest.approx(row["predicted_ms"] / row["measured_ms"] - 1)
+    assert f"of {len(rows)}, largest" in printed
+    assert 0 < figures["warm_seconds"] < figures["cold_seconds"]
