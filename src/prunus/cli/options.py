@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -35,6 +35,9 @@ def is_debugging(context: typer.Context) -> bool:
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON for machines, and nothing else, on stdout.")
 ]
+Csv = Annotated[
+    bool, typer.Option("--csv", help="Print the rows as CSV, and nothing else, on stdout.")
+]
 Debug = Annotated[
     bool,
     typer.Option("--debug", help="Show where an error comes from.", callback=_remember_debug),
@@ -47,7 +50,58 @@ Layers = Literal["all", "encoder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class HubOptions:
+    """Where on the hub to find a model."""
+
+    revision: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_FINDING, help="Branch, tag or commit on the hub."),
+    ] = None
+    token: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_FINDING,
+            help="Token for a private or gated model; other users can see it here, HF_TOKEN not.",
+        ),
+    ] = None
+    subfolder: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_FINDING, help="Folder of the model in its repository."),
+    ] = None
+    local_files_only: Annotated[
+        bool,
+        typer.Option(
+            "--local-files-only", rich_help_panel=_FINDING, help="Do not ask the hub for anything."
+        ),
+    ] = False
+
+    def hub_options(self) -> dict[str, Any]:
+        """The arguments that find a model on the hub, by name."""
+        return {
+            "revision": self.revision,
+            "token": self.token,
+            "subfolder": self.subfolder,
+            "local_files_only": self.local_files_only,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointOptions(HubOptions):
+    """Which files to look at, for a command that compiles nothing."""
+
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            show_default=False,
+            help="A name on the Hugging Face hub, the folder of a checkpoint, or a folder saved by "
+            "prunus.",
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions(HubOptions):
     """Which model to open, and how to compile it."""
 
     model: Annotated[
@@ -104,27 +158,6 @@ class ModelOptions:
             help="Time the closest kernels on the real weights, or trust the cost model.",
         ),
     ] = "race"
-    revision: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_FINDING, help="Branch, tag or commit on the hub."),
-    ] = None
-    token: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_FINDING,
-            help="Token for a private or gated model; other users can see it here, HF_TOKEN not.",
-        ),
-    ] = None
-    subfolder: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_FINDING, help="Folder of the model in its repository."),
-    ] = None
-    local_files_only: Annotated[
-        bool,
-        typer.Option(
-            "--local-files-only", rich_help_panel=_FINDING, help="Do not ask the hub for anything."
-        ),
-    ] = False
     simulate: Annotated[
         list[str] | None,
         typer.Option(
@@ -173,15 +206,6 @@ class ModelOptions:
             "tune": self.tune,
         }
 
-    def hub_options(self) -> dict[str, Any]:
-        """The arguments that find a model on the hub, by name."""
-        return {
-            "revision": self.revision,
-            "token": self.token,
-            "subfolder": self.subfolder,
-            "local_files_only": self.local_files_only,
-        }
-
     def simulations(self) -> tuple[Simulation, ...]:
         """The simulations asked for, each once. Raises `InputError` for a bad recipe."""
         if not self.simulate:
@@ -206,13 +230,17 @@ class ModelOptions:
         return several[0] if several else None
 
 
-def takes_model(command: Callable[Concatenate[ModelOptions, ...], None]) -> Callable[..., None]:
+Options = TypeVar("Options", bound=HubOptions)
+
+
+def takes_model(command: Callable[Concatenate[Options, ...], None]) -> Callable[..., None]:
     """A command whose first argument collects MODEL and its options, as Typer wants to see it.
 
-    Typer reads the signature, so the fields of `ModelOptions` take the place of that argument in
-    it, behind the options of the command itself.
+    Typer reads the signature, so the fields of that argument's class take its place in it, behind
+    the options of the command itself.
     """
-    hints = get_type_hints(ModelOptions, include_extras=True)
+    first, *own = inspect.signature(command, eval_str=True).parameters.values()
+    hints = get_type_hints(first.annotation, include_extras=True)
     shared = [
         inspect.Parameter(
             field.name,
@@ -222,14 +250,13 @@ def takes_model(command: Callable[Concatenate[ModelOptions, ...], None]) -> Call
             else field.default,
             annotation=hints[field.name],
         )
-        for field in dataclasses.fields(ModelOptions)
+        for field in dataclasses.fields(first.annotation)
     ]
-    _, *own = inspect.signature(command, eval_str=True).parameters.values()
     own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
 
     @functools.wraps(command)
     def collected(**given: Any) -> None:
-        options = ModelOptions(**{each.name: given.pop(each.name) for each in shared})
+        options = first.annotation(**{each.name: given.pop(each.name) for each in shared})
         command(options, **given)
 
     vars(collected)["__signature__"] = inspect.Signature([*own, *shared])

@@ -6,6 +6,7 @@ import fnmatch
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -69,15 +70,25 @@ def load(folder: Path) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for path in locate(folder):
         state.update(read(path))
-    index = _choose(folder, _files_in(folder))
-    if index in INDICES:
-        for name, shard in read_index(folder / index).items():
-            if name not in state:
-                raise CheckpointError(
-                    f"{folder / shard} lacks the tensor {name} that {index} says is in it: shards "
-                    "and index are not of the same model, so download or copy all of them again."
-                )
+    check_promised(folder, state)
     return state
+
+
+def check_promised(folder: Path, names: Collection[str]) -> None:
+    """Insist that the weight files in ``folder`` hold every tensor that their index names, if any.
+
+    Raises:
+        CheckpointError: one is not among ``names``, those that the files hold.
+    """
+    index = _choose(folder, _files_in(folder))
+    if index not in INDICES:
+        return
+    for name, shard in read_index(folder / index).items():
+        if name not in names:
+            raise CheckpointError(
+                f"{folder / shard} lacks the tensor {name} that {index} says is in it: shards "
+                "and index are not of the same model, so download or copy all of them again."
+            )
 
 
 def is_complete(folder: Path) -> bool:
@@ -94,16 +105,52 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, truncated, corrupt, or a pickle that holds code.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_LFS_POINTER))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if start == _LFS_POINTER:
-        raise CheckpointError(
-            f"{path} is a Git LFS pointer, not the weights themselves: run `git lfs pull` there."
-        )
+    _check_is_file(path)
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a safetensors file has a tensor.
+
+    Attributes:
+        path: The file.
+        dtype: As the format writes it, such as ``BF16``.
+        shape: Its sizes.
+        offset: Bytes of the file before it.
+        nbytes: Its own bytes.
+    """
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """Where a safetensors file has each of its tensors; no tensor is read, nor is torch imported.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or corrupt.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _check_is_file(path)
+    try:
+        # The library checks that the offsets cover the file and fit the shapes, but keeps them.
+        with safe_open(path, framework="numpy"), path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged_safetensors(path, error) from error
+    header.pop("__metadata__", None)
+    return {name: _stored(path, 8 + length, entry) for name, entry in header.items()}
+
+
+def _stored(path: Path, start: int, entry: Mapping[str, Any]) -> StoredTensor:
+    begin, end = entry["data_offsets"]
+    return StoredTensor(path, entry["dtype"], tuple(entry["shape"]), start + begin, end - begin)
 
 
 def require_torch() -> None:
@@ -125,6 +172,19 @@ def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {short}" if text else type(error).__name__
 
 
+def _check_is_file(path: Path) -> None:
+    """Raise for a file that cannot be opened, or that Git left in the place of another."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if start == _LFS_POINTER:
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not the weights themselves: run `git lfs pull` there."
+        )
+
+
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -132,11 +192,15 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         tensors: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path} is not a complete safetensors file ({error}): "
-            "it is truncated or corrupt, so download or copy it again."
-        ) from error
+        raise _damaged_safetensors(path, error) from error
     return tensors
+
+
+def _damaged_safetensors(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not a complete safetensors file ({error}): "
+        "it is truncated or corrupt, so download or copy it again."
+    )
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
