@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from prunus.errors import TargetError as TargetError
     from prunus.errors import UnsupportedError as UnsupportedError
     from prunus.frontend.simulate import simulate as simulate
+    from prunus.inspection import inspect as inspect
     from prunus.model import BenchmarkResult as BenchmarkResult
     from prunus.model import CompiledModel as CompiledModel
     from prunus.plan.explain import Explanation as Explanation
     from prunus.prediction.whatif import whatif as whatif
+    from prunus.reporting.comparison import compare as compare
+    from prunus.reporting.measure import report as report
 
 _HOME = {
     **dict.fromkeys(("compile", "from_pretrained", "load"), "prunus.api"),
@@ -45,6 +48,9 @@ _HOME = {
     ),
     "simulate": "prunus.frontend.simulate",
     "Explanation": "prunus.plan.explain",
+    "compare": "prunus.reporting.comparison",
+    "inspect": "prunus.inspection",
+    "report": "prunus.reporting.measure",
     "whatif": "prunus.prediction.whatif",
 }  # fmt: skip
 

@@ -12,16 +12,22 @@ from prunus.cli.bench import bench
 from prunus.cli.cache import cache_app
 from prunus.cli.check import EXAMPLES as CHECK_EXAMPLES
 from prunus.cli.check import check
+from prunus.cli.compare import EXAMPLES as COMPARE_EXAMPLES
+from prunus.cli.compare import compare
 from prunus.cli.compile import EXAMPLES as COMPILE_EXAMPLES
 from prunus.cli.compile import compile
 from prunus.cli.env import EXAMPLES as ENV_EXAMPLES
 from prunus.cli.env import env
 from prunus.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from prunus.cli.explain import explain
+from prunus.cli.inspect import EXAMPLES as INSPECT_EXAMPLES
+from prunus.cli.inspect import inspect
 from prunus.cli.options import is_debugging
 from prunus.cli.output import print_error, readable_warnings
 from prunus.cli.profile import EXAMPLES as PROFILE_EXAMPLES
 from prunus.cli.profile import profile
+from prunus.cli.report import EXAMPLES as REPORT_EXAMPLES
+from prunus.cli.report import report
 from prunus.cli.run import EXAMPLES as RUN_EXAMPLES
 from prunus.cli.run import run
 from prunus.cli.whatif import EXAMPLES as WHATIF_EXAMPLES
@@ -91,6 +97,9 @@ app.command(epilog=_examples(EXPLAIN_EXAMPLES))(explain)
 app.command(epilog=_examples(RUN_EXAMPLES))(run)
 app.command(epilog=_examples(CHECK_EXAMPLES))(check)
 app.command(epilog=_examples(PROFILE_EXAMPLES))(profile)
+app.command(epilog=_examples(INSPECT_EXAMPLES))(inspect)
 app.command(epilog=_examples(WHATIF_EXAMPLES))(whatif)
+app.command(epilog=_examples(REPORT_EXAMPLES))(report)
+app.command(epilog=_examples(COMPARE_EXAMPLES))(compare)
 app.command(epilog=_examples(ENV_EXAMPLES))(env)
 app.add_typer(cache_app, name="cache")

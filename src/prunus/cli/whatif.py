@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from prunus.cli.models import find_model
-from prunus.cli.options import Debug, Json, Method, ModelOptions, takes_model
+from prunus.cli.options import Csv, Debug, Json, Method, ModelOptions, takes_model
 from prunus.cli.output import print_json, print_table
 from prunus.errors import InputError
 
@@ -73,9 +73,7 @@ def whatif(
     ] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Measure again what is remembered.")] = False,
     json: Json = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Print the grid as CSV, and nothing else, on stdout.")
-    ] = False,
+    csv: Csv = False,
     debug: Debug = False,
 ) -> None:
     """Predict how fast MODEL would be with zeros that it does not have yet.

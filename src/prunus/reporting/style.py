@@ -40,7 +40,7 @@ _FONT = "DejaVu Sans"
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """A colour by its name in the page's style sheet, with its value on white paper and on black."""
+    """A colour by its name in the page's style sheet: on white paper, and on black."""
 
     name: str
     light: str
@@ -90,7 +90,7 @@ def drawing() -> Iterator[None]:
             "lines.linewidth": 2,
             "lines.solid_capstyle": "round",
             "legend.frameon": False,
-            "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
+            "svg.fonttype": "none",  # text can be searched, and takes the page's font
         }
     ):
         yield
@@ -189,7 +189,5 @@ def _own_ids(svg: str) -> str:
     """Ids that no other figure of the page has, and only where something refers to them."""
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
     own = f"p{secrets.token_hex(3)}"
-    svg = re.sub(
-        r' id="([^"]*)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg
-    )
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg)
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{own}", svg)
