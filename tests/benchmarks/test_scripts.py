@@ -183,3 +183,9 @@ def test_prediction_sets_every_prediction_beside_its_measurement(run: Run) -> No
         assert row["error"] == pytest.approx(row["predicted_ms"] / row["measured_ms"] - 1)
     assert f"of {len(rows)}, largest" in printed
     assert 0 < figures["warm_seconds"] < figures["cold_seconds"]
+
+
+def test_inspect_time_runs_processes_of_their_own(run: Run) -> None:
+    figures, printed = run("inspect_time", "--rounds", "1", "--threads", "1", "--size", "tiny")
+    assert 0 < figures["seconds"] < 100 and figures["peak_bytes"] > 10**7
+    assert f"{figures['bytes'] / 1e6:.0f} MB" in printed
