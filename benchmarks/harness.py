@@ -133,8 +133,12 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(value: float) -> str:
-    """Three significant digits, never an exponent: 165, 50.3, 8.12, 0.0123."""
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
+    """Three significant digits, never an exponent: 165, 50.3, 8.12, 0.0123.
+
+    What a disturbed run was fitted to may lie below zero.
+    """
+    order = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(0, 2 - order)}f}"
 
 
 def write_json(figures: Mapping[str, Any], arguments: argparse.Namespace) -> None:

@@ -189,3 +189,11 @@ def test_inspect_time_runs_processes_of_their_own(run: Run) -> None:
     figures, printed = run("inspect_time", "--rounds", "1", "--threads", "1", "--size", "tiny")
     assert 0 < figures["seconds"] < 100 and figures["peak_bytes"] > 10**7
     assert f"{figures['bytes'] / 1e6:.0f} MB" in printed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(165.2, "165"), (8.123, "8.12"), (0.01234, "0.0123"), (-0.0309, "-0.0309"), (0.0, "0.00")],
+)
+def test_figures_have_three_digits(value: float, text: str) -> None:
+    assert importlib.import_module("harness").figure(value) == text
