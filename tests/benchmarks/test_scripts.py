@@ -153,7 +153,15 @@ def test_a_wrong_answer_of_the_padded_batch_shows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(164.6, "165"), (50.27, "50.3"), (8.123, "8.12"), (0.01234, "0.0123")]
+    ("value", "shown"),
+    [
+        (164.6, "165"),
+        (50.27, "50.3"),
+        (8.123, "8.12"),
+        (0.01234, "0.0123"),
+        (-0.0309, "-0.0309"),
+        (0.0, "0.00"),
+    ],
 )
 def test_figures_have_three_digits(value: float, shown: str) -> None:
     assert importlib.import_module("harness").figure(value) == shown
@@ -189,11 +197,3 @@ def test_inspect_time_runs_processes_of_their_own(run: Run) -> None:
     figures, printed = run("inspect_time", "--rounds", "1", "--threads", "1", "--size", "tiny")
     assert 0 < figures["seconds"] < 100 and figures["peak_bytes"] > 10**7
     assert f"{figures['bytes'] / 1e6:.0f} MB" in printed
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(165.2, "165"), (8.123, "8.12"), (0.01234, "0.0123"), (-0.0309, "-0.0309"), (0.0, "0.00")],
-)
-def test_figures_have_three_digits(value: float, text: str) -> None:
-    assert importlib.import_module("harness").figure(value) == text
