@@ -1,17 +1,19 @@
-"""What is measured, once, and what is remembered, also of a run that was interrupted."""
+"""Curves of layers, and that a real layer takes real time."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from prunus import cache
 from prunus.plan import Options, make_options
-from prunus.prediction.layer_times import KIND, LayerTimes, Times, anchors
+from prunus.prediction.curve import Curve
+from prunus.prediction.layer_times import LayerTimes, anchors
 from prunus.prediction.predictor import Layer
 from prunus.prediction.probe import Probe, time_probe
+from prunus.prediction.times import Times
 from prunus.sparsity import SparsityRecipe
 from tests.prediction.simulated import LAYERS, measure, seconds_of
 
@@ -19,74 +21,47 @@ UP = LAYERS[0]
 RECIPES = tuple(SparsityRecipe(share) for share in (0.97, 0.5, 0.9))
 
 
-def make_times(
-    measured: list[Probe], how: Callable[[Probe, Options], float] = measure
-) -> LayerTimes:
-    def noted(probe: Probe, options: Options) -> float:
-        measured.append(probe)
-        return how(probe, options)
-
+def make_times(how: Callable[[Probe, Options], float] = measure) -> LayerTimes:
     options = make_options(threads=1)
-    return LayerTimes(options, 10_000, Times(options), noted)
+    return LayerTimes(options, 10_000, Times(options, anew=True), how)
 
 
-@pytest.fixture(autouse=True)
-def empty_cache() -> None:
-    cache.clear(KIND)
+def taken(times: LayerTimes, layer: Layer, tokens: int) -> Curve:
+    jobs = [times.job(layer, recipe, tokens) for recipe in RECIPES]
+    times.times.take(jobs, lambda: lambda: 1.0, lambda *_: None)
+    return times.curve(layer, RECIPES, tokens)
 
 
-def test_each_is_measured_once_and_remembered_by_the_next_process() -> None:
-    measured: list[Probe] = []
-    curve = make_times(measured).curve(UP, RECIPES, 128)
+def test_a_curve_is_made_of_what_was_measured() -> None:
+    times = make_times()
+    curve = taken(times, UP, 128)
     assert curve.densities == pytest.approx((0.03, 0.1, 0.5))
     assert curve.seconds == tuple(seconds_of(UP, "1x1", s, 128) for s in (0.97, 0.9, 0.5))
-    assert len(measured) == 3
-    assert make_times(measured).curve(UP, RECIPES, 128) == curve
-    assert len(measured) == 3
-    make_times(measured).curve(replace(UP, name="another"), RECIPES, 128)
-    assert len(measured) == 3, "the name of a layer says nothing about its time"
-    make_times(measured).curve(UP, RECIPES, 256)
-    assert len(measured) == 6
-    options = make_options(threads=1)
-    assert Times(options, anew=True).get(measured[0].name) is None
+    assert times.curve(replace(UP, name="another"), RECIPES, 128) == curve
+    with pytest.raises(KeyError):
+        times.curve(UP, RECIPES, 256)
+    with pytest.raises(KeyError):
+        times.seconds(UP, None, 128)
 
 
-def test_an_interrupted_run_keeps_what_it_measured() -> None:
-    measured: list[Probe] = []
+def test_fewer_weights_never_take_longer() -> None:
+    def disturbed(probe: Probe, options: Options) -> float:
+        slower = 50 if probe.recipe == SparsityRecipe(0.97) else 1
+        return slower * measure(probe, options)
 
-    def interrupted(probe: Probe, options: Options) -> float:
-        if len(measured) == 3:
-            raise KeyboardInterrupt
-        return measure(probe, options)
-
-    with pytest.raises(KeyboardInterrupt):
-        make_times(measured, interrupted).curve(UP, RECIPES, 128)
-    make_times(measured).curve(UP, RECIPES, 128)
-    assert len(measured) == 4, "two were kept, one was interrupted, and it alone is done again"
+    curve = taken(make_times(disturbed), UP, 128)
+    assert curve.seconds[0] == curve.seconds[1] == seconds_of(UP, "1x1", 0.9, 128)
 
 
-def test_a_damaged_memory_is_made_anew_and_said() -> None:
-    measured: list[Probe] = []
-    make_times(measured).seconds(make_times(measured).probe(UP, None, 128))
-    (entry,) = (cache.cache_folder() / KIND).iterdir()
-    entry.write_bytes(entry.read_bytes()[:-5])
-    cache._said.discard("damaged")
-    with pytest.warns(cache.CacheWarning, match="is damaged, so it is made again"):
-        times = make_times(measured)
-    times.seconds(times.probe(UP, None, 128))
-    assert len(measured) == 2
+def test_a_footprint_ends_at_the_caches() -> None:
+    def footprint(weights: int, recipe: SparsityRecipe | None) -> int:
+        options = make_options(threads=1)
+        times = LayerTimes(options, weights, Times(options), measure, {"L2": 1 << 20})
+        return int(json.loads(times.job(UP, recipe, 8).name)[-1])
 
-
-def test_what_takes_longer_with_fewer_weights_is_measured_again() -> None:
-    calls: list[Probe] = []
-
-    def disturbed_once(probe: Probe, options: Options) -> float:
-        is_disturbed = probe.recipe == SparsityRecipe(0.97) and calls.count(probe) == 1
-        return (50 if is_disturbed else 1) * measure(probe, options)
-
-    curve = make_times(calls, disturbed_once).curve(UP, RECIPES, 128)
-    assert curve.seconds[0] == seconds_of(UP, "1x1", 0.97, 128)
-    assert make_times(calls).curve(UP, RECIPES, 128) == curve
+    assert footprint(1000, None) < footprint(100_000, None) < footprint(1 << 30, None)
+    assert footprint(1 << 40, None) == footprint(1 << 30, SparsityRecipe(0.5))
+    assert footprint(1 << 30, None) <= 2 * (1 << 20)
 
 
 def test_anchors_reach_as_far_as_is_asked() -> None:

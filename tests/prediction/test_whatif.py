@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 
 import prunus
 from prunus.errors import InputError
-from prunus.prediction import layer_times
+from prunus.prediction import layer_times, times
 from prunus.prediction import whatif as module
 from prunus.prediction.pruned import find_layers, prune
 from prunus.prediction.result import Combination
 from prunus.prediction.whatif import worth_a_look
 from prunus.sparsity import BlockSparse, SparsityRecipe
-from tests.prediction.simulated import measure
+from tests.prediction.simulated import measure, seconds_of
 
 GRID: dict[str, Any] = {
     "sparsities": (0.5, 0.9), "patterns": ("1x1", "16x1", "2:4"), "shapes": ((1, 16), (2, 20)),
@@ -36,15 +37,20 @@ def model() -> prunus.CompiledModel:
 
 
 @pytest.fixture
-def simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured twice."""
+    monkeypatch.setattr(module, "make_gauge", lambda _: lambda: 1e-3)
+
+
+@pytest.fixture
+def simulated(quiet: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers and the rest take what a formula says."""
-    monkeypatch.setattr(
-        module, "Times", lambda options, anew: layer_times.Times(options, anew=True)
-    )
+    monkeypatch.setattr(module, "Times", lambda options, anew: times.Times(options, anew=True))
     monkeypatch.setattr(module, "LayerTimes", partial(layer_times.LayerTimes, measure=measure))
     monkeypatch.setattr(module, "rest_of", lambda *_: 1e-3)
 
 
+@pytest.mark.usefixtures("quiet")
 def test_the_grid_is_predicted_and_three_are_run(model: prunus.CompiledModel) -> None:
     told: list[str] = []
     found = prunus.whatif(model, **GRID, build=2, progress=lambda *of: told.append(of[2]))
@@ -78,6 +84,21 @@ def test_predictions_follow_the_formula(model: prunus.CompiledModel) -> None:
     assert found.to_polars()["recipe"].to_list() == [str(each.recipe) for each in found.grid]
     assert found.to_csv().splitlines()[0].startswith("model,method,batch,length,pattern")
     assert "not a trained model" in str(found)
+
+
+@pytest.mark.usefixtures("simulated")
+def test_a_busy_machine_is_told(
+    model: prunus.CompiledModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = itertools.chain([1e-3, 1e-3], itertools.repeat(2e-3))
+    monkeypatch.setattr(module, "make_gauge", lambda _: partial(next, readings))
+    found = prunus.whatif(model, **GRID, build=0)
+    assert found.disturbed > 1 and found.to_dict()["disturbed"] == found.disturbed
+    assert f"busy with other things during {found.disturbed} measurements" in str(found)
+    layer = found.predictor.layers[0]
+    assert found.predictor.dense_seconds(layer, (1, 16)) == pytest.approx(
+        seconds_of(layer, None, 0, 16)
+    ), "the first was measured on a quiet machine"
 
 
 @pytest.mark.usefixtures("simulated")

@@ -32,11 +32,14 @@ LONGEST_CALL = 0.03
 """Seconds of a timed call, about, at which no further copies of the weight are added: where a call
 is long, its many tokens share what is read from memory."""
 
-FEWEST_COPIES, MOST_COPIES = 3, 400
+FEWEST_COPIES, MOST_COPIES = 2, 400
 
-LEAST_PAIRS, MOST_PAIRS = 7, 40
-SECONDS = 0.1
+LEAST_PAIRS, MOST_PAIRS = 3, 40
+SECONDS = 0.15
 """Time to spend on the calls of one measurement, within so many pairs of them."""
+
+GAUGE = Layer("gauge", 512, 512)
+GAUGE_TOKENS, GAUGE_CALLS = 256, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +79,25 @@ def time_probe(probe: Probe, options: Options, clock: Clock = time.perf_counter)
     program = _sparse_program(probe, options) if probe.recipe else _program(probe, options, None)
     run = partial(_call, probe, options)
     one = run(program)
-    single = _best(one, clock)
-    copies = _copies(probe, program, single)
+    one()  # binds
+    copies = _copies(probe, program, _timed(one, clock))
     many = run(_repeated(program, copies))
-    _best(many, clock)
+    many()
     pairs = _pairs(one, many, clock)
     # Nothing takes no time: on a disturbed machine the difference of medians may fall below that.
     least = 0.2 * statistics.median(second for _, second in pairs) / copies
     difference = statistics.median(second - first for first, second in pairs)
     return max(difference / (copies - 1), least)
+
+
+def make_gauge(options: Options, clock: Clock = time.perf_counter) -> Callable[[], float]:
+    """Work for all workers that is the same each time, and the seconds that it takes: on a quiet
+    machine always nearly the same.
+    """
+    probe = Probe(GAUGE, None, GAUGE_TOKENS, 0)
+    call = _call(probe, options, _program(probe, options, None))
+    call()
+    return lambda: statistics.median(_timed(call, clock) for _ in range(GAUGE_CALLS))
 
 
 def _pairs(
@@ -96,12 +109,6 @@ def _pairs(
     while len(pairs) < LEAST_PAIRS or (len(pairs) < MOST_PAIRS and clock() - begin < SECONDS):
         pairs.append((_timed(one, clock), _timed(many, clock)))
     return pairs
-
-
-def _best(call: Callable[[], object], clock: Clock) -> float:
-    """The faster of two calls after one that binds."""
-    call()
-    return min(_timed(call, clock) for _ in range(2))
 
 
 def _timed(call: Callable[[], object], clock: Clock) -> float:

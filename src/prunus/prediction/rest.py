@@ -12,8 +12,9 @@ from prunus.bench.engines.contract import Arrays
 from prunus.ir import Graph
 from prunus.model import CompiledModel
 
-CALLS = 12
-TRACED = 12
+FEWEST_CALLS, MOST_CALLS = 4, 12
+SECONDS = 1.0
+"""Time to spend on calls without a trace, within so many, and again on as many traced ones."""
 
 
 def rest_of(model: CompiledModel, inputs: Arrays, layers: Collection[str]) -> float:
@@ -24,8 +25,9 @@ def rest_of(model: CompiledModel, inputs: Arrays, layers: Collection[str]) -> fl
     """
     call = partial(model, **inputs)
     call()
-    whole = statistics.median(_timed(call) for _ in range(CALLS))
-    profile = model.profile(inputs, TRACED)
+    calls = max(FEWEST_CALLS, min(int(SECONDS / _timed(call)), MOST_CALLS))
+    whole = statistics.median(_timed(call) for _ in range(calls))
+    profile = model.profile(inputs, calls)
     within = sum(step.tally.seconds for step in profile.steps if step.name in layers)
     return whole * max(1 - within / profile.seconds, 0.0)
 

@@ -93,6 +93,8 @@ class WhatIf(Records):
         predictor: Predicts any other.
         answers: Least sparsity for a target, break-even, which layers first, recipes by layer.
         skipped: What is not in the grid, and why.
+        disturbed: How many measurements fell twice into moments in which the machine was busy with
+            other things, and may be too slow.
     """
 
     model: str
@@ -107,6 +109,7 @@ class WhatIf(Records):
     predictor: Predictor
     answers: tuple[Answer, ...]
     skipped: tuple[str, ...] = ()
+    disturbed: int = 0
 
     @property
     def error(self) -> float | None:
@@ -140,6 +143,7 @@ class WhatIf(Records):
             "shapes": [list(shape) for shape in self.shapes],
             "recipes": [str(recipe) for recipe in self.recipes],
             "skipped": list(self.skipped),
+            "disturbed": self.disturbed,
             "median_error": self.error,
             "grid": self.records(),
             "answers": [answer.to_dict() for answer in self.answers],

@@ -64,6 +64,12 @@ def _header(found: WhatIf) -> Iterator[str]:
             '"dense" do not count them.'
         )
     yield from (f"Left out: {reason}." for reason in found.skipped)
+    if found.disturbed:
+        yield (
+            f"The machine was busy with other things during {count(found.disturbed, 'measurement')}"
+            ", also when repeated, so predictions may be too slow; they are not remembered: ask "
+            "again when it is quiet."
+        )
 
 
 def _grid(found: WhatIf, shape: Shape) -> Iterator[Part]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -19,14 +19,15 @@ from prunus.ir import bind_sizes, evaluate, parse_dim
 from prunus.kernels.processor import processor_name
 from prunus.model import CompiledModel, Source
 from prunus.prediction.grid import grid_of, pattern_of
-from prunus.prediction.layer_times import LayerTimes, Times, anchors
+from prunus.prediction.layer_times import LayerTimes, anchors
 from prunus.prediction.norms import norms_kept
 from prunus.prediction.predictor import Layer, Predictor, Shape
-from prunus.prediction.probe import Probe
+from prunus.prediction.probe import make_gauge
 from prunus.prediction.pruned import find_layers, prune
 from prunus.prediction.questions import answers
 from prunus.prediction.rest import rest_of, structure
 from prunus.prediction.result import Built, Combination, WhatIf
+from prunus.prediction.times import Job, Progress, Times
 from prunus.sparsity import Method, SparsityRecipe
 
 REST_RECIPE = SparsityRecipe(0.9, None, None)
@@ -35,9 +36,6 @@ REST_RECIPE = SparsityRecipe(0.9, None, None)
 LOOKED_AT = 0.9
 """Where no target is given: the share of zeros that pruning most often ends at, so this one is
 built first, and then its neighbours."""
-
-Progress = Callable[[int, int, str], None]
-"""Told how many measurements are done, of how many, and in a few words what is being done."""
 
 
 def whatif(
@@ -88,7 +86,7 @@ def whatif(
         _check_fits(model, shape)
     study = _Study(model, find_layers(model.graph), tuple(dict.fromkeys(shapes)), recipes,
                    Times(model.options, anew=anew), method, seed, progress or _silent)  # fmt: skip
-    predictor = study.predictor()
+    predictor, disturbed = study.predictor()
     grid = study.grid(predictor)
     first = study.shapes[0]
     for_speedup = predictor.dense_call(first) / speedup if speedup else math.inf
@@ -106,6 +104,7 @@ def whatif(
         predictor=predictor,
         answers=answers(predictor, recipes, study.shapes, target=target, speedup=speedup),
         skipped=skipped,
+        disturbed=disturbed,
     )
 
 
@@ -162,17 +161,21 @@ class _Study:
     seed: int
     progress: Progress
 
-    def predictor(self) -> Predictor:
-        """What is remembered, and what is measured now."""
+    def predictor(self) -> tuple[Predictor, int]:
+        """Made of what is remembered and what is measured now; and how much of it was disturbed."""
         weights = sum(layer.weights for layer in self.layers)
         times = LayerTimes(self.model.options, weights, self.times)
         patterns = self._patterns()
+        kinds = {layer.key: layer for layer in self.layers}.values()
         cells = [(kind, shape, self._tokens(kind, shape))
-                 for kind in self._kinds() for shape in self.shapes]  # fmt: skip
+                 for kind in kinds for shape in self.shapes]  # fmt: skip
         recipes = (None, *(recipe for each in patterns.values() for recipe in each))
-        self._measure(times, [times.probe(kind, recipe, tokens)
-                              for kind, _, tokens in cells for recipe in recipes])  # fmt: skip
-        return Predictor(
+        jobs = [times.job(kind, recipe, tokens) for kind, _, tokens in cells for recipe in recipes]
+        rest = self._rest()
+        disturbed = self.times.take(
+            (*jobs, *rest.values()), partial(make_gauge, self.model.options), self.progress
+        )
+        predictor = Predictor(
             layers=self.layers,
             curves={
                 (kind.key, pattern, shape): times.curve(kind, anchored, tokens)
@@ -180,11 +183,12 @@ class _Study:
                 for pattern, anchored in patterns.items()
             },
             dense={
-                (kind.key, shape): times.seconds(times.probe(kind, None, tokens))
+                (kind.key, shape): times.seconds(kind, None, tokens)
                 for kind, shape, tokens in cells
             },
-            rest=self._rest(),
+            rest={shape: self.times[job.name] for shape, job in rest.items()},
         )
+        return predictor, disturbed
 
     def grid(self, predictor: Predictor) -> tuple[Combination, ...]:
         """Every recipe at every shape."""
@@ -234,28 +238,24 @@ class _Study:
             for pattern, recipes in shares.items()
         }
 
-    def _kinds(self) -> list[Layer]:
-        """One layer of each kind."""
-        return list({layer.key: layer for layer in self.layers}.values())
-
-    def _measure(self, times: LayerTimes, probes: Sequence[Probe]) -> None:
-        """Time what is not remembered, each once."""
-        unknown = {probe.name: probe for probe in probes if not times.is_known(probe)}
-        for number, probe in enumerate(unknown.values()):
-            self.progress(number, len(unknown), f"timing {probe}")
-            times.seconds(probe)
-
-    def _rest(self) -> Mapping[Shape, float]:
+    def _rest(self) -> Mapping[Shape, Job]:
+        """What to measure for all that is not linear layers, in a model that is built for it."""
         digest = structure(self.model.graph)
-        names = {shape: f"rest {digest} {shape[0]}x{shape[1]}" for shape in self.shapes}
-        missing = [shape for shape, name in names.items() if self.times.get(name) is None]
-        if missing:
-            self.progress(0, 1, f"building {REST_RECIPE} to measure all but the linear layers")
-            pruned = self._pruned(REST_RECIPE, "random")
-            within = {layer.name for layer in self.layers}
-            for shape in missing:
-                self.times.set(names[shape], rest_of(pruned, self._inputs(shape), within))
-        return {shape: self.times.get(name) or 0.0 for shape, name in names.items()}
+        within = {layer.name for layer in self.layers}
+        pruned = cache(partial(self._pruned, REST_RECIPE, "random"))
+        return {
+            shape: Job(
+                f"rest {digest} {shape[0]}x{shape[1]}",
+                f"all but the linear layers of {REST_RECIPE}, {shape[0]}x{shape[1]}",
+                partial(self._rest_seconds, pruned, shape, within),
+            )
+            for shape in self.shapes
+        }
+
+    def _rest_seconds(
+        self, pruned: Callable[[], CompiledModel], shape: Shape, layers: Collection[str]
+    ) -> float:
+        return rest_of(pruned(), self._inputs(shape), layers)
 
     def _pruned(self, recipe: SparsityRecipe, method: Method) -> CompiledModel:
         model = self.model

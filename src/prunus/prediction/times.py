@@ -1,0 +1,123 @@
+"""Measured seconds, each remembered for this processor, and measured twice where the machine was
+busy with other things.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from prunus import cache
+from prunus.kernels.compiler import code_version
+from prunus.kernels.processor import processor_name
+from prunus.plan import Options
+
+KIND = "layer-times"
+
+GAUGE = "gauge"
+"""What the fastest reading of the gauge is remembered under."""
+
+DISTURBED = 1.2
+"""Over its fastest reading, at least, the gauge reads then; on a quiet machine it stays below."""
+
+Gauge = Callable[[], float]
+"""Seconds of a fixed piece of work."""
+
+Progress = Callable[[int, int, str], None]
+"""Told how many measurements are done, of how many, and in a few words what is being done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something to measure.
+
+    Attributes:
+        name: What it is remembered under: all that its time depends on.
+        label: What a person reads of it meanwhile.
+        measure: Gives seconds.
+    """
+
+    name: str
+    label: str
+    measure: Callable[[], float]
+
+
+class Times:
+    """Seconds by name, kept in the cache for this processor, number of threads and version of the
+    kernels.
+    """
+
+    def __init__(self, options: Options, *, anew: bool = False) -> None:
+        target = options.target
+        machine = f"{processor_name()} {target.triple} {target.cpu} {target.features}"
+        self._key = f"{machine} {options.threads} {options.tune} {code_version()}"
+        self._seconds = {} if anew else self._stored()
+
+    def __getitem__(self, name: str) -> float:
+        return self._seconds[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._seconds
+
+    def take(self, jobs: Iterable[Job], gauge: Callable[[], Gauge], progress: Progress) -> int:
+        """Measure what is not remembered; returns how many were disturbed twice.
+
+        What is measured while the gauge is slow is measured again after all others. What is slow
+        then too is scaled by the gauge, serves this process alone, and is measured anew by the
+        next. All else is written at once, so that an interrupted run loses none.
+
+        Args:
+            jobs: What must be known; the same one may come several times.
+            gauge: Makes the gauge, where anything is to be measured.
+            progress: Told before each measurement.
+        """
+        unknown = list({job.name: job for job in jobs if job.name not in self}.values())
+        if not unknown:
+            return 0
+        read = gauge()
+        disturbed = self._round(unknown, read, progress, "timing")
+        again = self._round(list(disturbed), read, progress, "timing again, as it was disturbed:")
+        for job, reading in again.items():
+            self._seconds[job.name] *= self._seconds[GAUGE] / reading
+        return len(again)
+
+    def _round(
+        self, jobs: Sequence[Job], read: Gauge, progress: Progress, doing: str
+    ) -> dict[Job, float]:
+        """Measure each once; returns those that were disturbed, with what the gauge read."""
+        readings: dict[Job, float] = {}
+        before = read()
+        for number, job in enumerate(jobs):
+            progress(number, len(jobs), f"{doing} {job.label}")
+            self._seconds[job.name] = job.measure()
+            after = read()
+            readings[job] = (before + after) / 2
+            before = after
+            self._seconds[GAUGE] = min(readings[job], self._seconds.get(GAUGE, math.inf))
+            if not self._is_slow(readings[job]):
+                self._write(job.name)
+        # Only now is known how fast the gauge can be.
+        return {job: reading for job, reading in readings.items() if self._is_slow(reading)}
+
+    def _is_slow(self, reading: float) -> bool:
+        return reading > DISTURBED * self._seconds[GAUGE]
+
+    def _write(self, name: str) -> None:
+        """Write it and the gauge beside what another process measured meanwhile."""
+        merged = {**self._stored(), **{each: self._seconds[each] for each in (name, GAUGE)}}
+        cache.write(KIND, self._key, json.dumps(merged).encode())
+
+    def _stored(self) -> dict[str, float]:
+        stored = cache.read(KIND, self._key)
+        return {} if stored is None else _checked(stored)
+
+
+def _checked(stored: bytes) -> dict[str, float]:
+    """What a cache entry says, or nothing where it is not of the expected form."""
+    try:
+        seconds = {str(name): float(each) for name, each in json.loads(stored).items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
+    return {name: each for name, each in seconds.items() if 0 < each < math.inf}
