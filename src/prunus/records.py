@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -48,12 +49,16 @@ class Records(ABC):
 
     def to_csv(self) -> str:
         """The rows as CSV (RFC 4180) under a line of titles; a missing cell is empty."""
-        rows = self.records()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return rows_to_csv(self.records())
+
+
+def rows_to_csv(rows: Sequence[Mapping[str, Cell]]) -> str:
+    """Rows of the same columns as CSV (RFC 4180) under a line of titles; None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _library(name: str) -> Any:

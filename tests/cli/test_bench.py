@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import pickle
 import subprocess
@@ -36,6 +38,23 @@ def test_json_has_the_same_rows(prunus: Any, pruned_folder: Path) -> None:
     assert data["models"][0]["name"] == str(pruned_folder)
     assert data["models"][0]["linear_density"] == pytest.approx(0.1, abs=0.02)
     assert data["models"][0]["simulated"] is None
+
+
+def test_csv_has_a_column_for_each_value(prunus: Any, pruned_folder: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before.json"
+    asked = ("bench", pruned_folder, *QUICK, *OURS)
+    data = prunus(*asked, "--save", before, "--json").json()
+    ran = prunus(*asked, "--baseline", before, "--limit", "--csv")
+    rows = list(csv.DictReader(io.StringIO(ran.stdout)))
+    assert [row["engine"] for row in rows] == [row["engine"] for row in data["rows"]]
+    for row in rows:
+        assert 0 < float(row["p10_milliseconds"]) <= float(row["median_milliseconds"])
+        assert float(row["limit_milliseconds"]) > 0 and float(row["change"]) > 0
+        assert int(row["calls"]) >= 1
+    plain = prunus(*asked, "--csv").stdout.splitlines()[0].split(",")
+    assert "change" not in plain and "limit_milliseconds" not in plain
+    both = prunus(*asked, "--csv", "--json")
+    assert both.status == 2 and "give one of them" in both.stderr
 
 
 def test_simulated_rows_stand_beside_the_dense_ones(prunus: Any, dense_folder: Path) -> None:

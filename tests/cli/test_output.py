@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import warnings
+from pathlib import Path
 
 import pytest
 
-from prunus.cli.output import print_json, progress, readable_warnings, size, table
+from prunus.cli.output import (
+    may_replace,
+    print_json,
+    progress,
+    readable_warnings,
+    size,
+    table,
+)
 
 
 def test_json_has_no_numbers_that_json_lacks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,3 +80,39 @@ def test_warnings_for_developers_are_shown_as_ever(
         warnings.showwarning("will be removed", FutureWarning, "file.py", 2)
     assert capsys.readouterr().err == "prunus: warning: the pooler is left out\n"
     assert as_ever == [FutureWarning]
+
+
+class Terminal(io.StringIO):
+    """Where a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "answer"), [("y\n", True), ("n\n", False), ("\n", False)])
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_person_is_asked_before_anything_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    typed: str,
+    answer: bool,
+    is_folder: bool,
+) -> None:
+    path = tmp_path / "plots"
+    file = path / "a.svg" if is_folder else path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("")
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    assert may_replace(path, overwrite=False) is answer
+    asked = capsys.readouterr()
+    assert asked.out == "" and f"{path}" in asked.err and "Replace it?" in asked.err
+
+
+def test_nobody_is_asked_without_need(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("")
+    assert may_replace(tmp_path / "there", overwrite=False) is False, "no person is there"
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    assert may_replace(tmp_path / "there", overwrite=True) is True
+    assert may_replace(tmp_path / "new", overwrite=False) is False
+    assert may_replace(None, overwrite=False) is False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,16 @@ def test_every_step_has_a_line(prunus: Any, pruned_folder: Path) -> None:
     for step in ("attention.self.query+key+value.weight", "bert.embeddings.add_1", "NumPy"):
         assert step in ran.stdout
     assert "SIMULATED" not in ran.stdout and "…" not in first
+
+
+@pytest.mark.parametrize("by", ["step", "layer", "kernel", "op"])
+def test_csv_has_the_lines_that_are_asked_for(prunus: Any, pruned_folder: Path, by: str) -> None:
+    ran = prunus("profile", pruned_folder, *SHAPE, "--by", by, "--csv")
+    rows = list(csv.DictReader(io.StringIO(ran.stdout)))
+    name = "name" if by == "step" else by
+    assert len({row[name] for row in rows}) == len(rows) > 1
+    assert sum(float(row["share_of_call"]) for row in rows) < 1.5
+    assert all(float(row["seconds"]) >= 0 and int(row["steps"]) >= 1 for row in rows)
 
 
 @pytest.mark.parametrize(

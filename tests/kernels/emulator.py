@@ -6,8 +6,6 @@ writes the memory to its standard output. What it wrote is put back into the arr
 test goes on as if the kernels had run in this process.
 """
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,15 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
 import numpy as np
-import pytest
 
 from prunus.kernels.layout import LINE, TILE, last_width, tiles
 from prunus.kernels.panel import Panels
 from prunus.kernels.row_stream import RowStreams
 from prunus.kernels.spec import Kernel
 from prunus.kernels.target import parse_target
+from tests.debian import require_tools
 from tests.kernels.harness import Given, Guarded, _word
 
 NEOVERSE = "llvm -mtriple=aarch64-unknown-linux-gnu -mcpu=neoverse-n1"
@@ -205,22 +202,6 @@ def _assembly(kernel: Kernel, target: str) -> str:
     return kernel.assembly(parse_target(target))
 
 
-def require_tools(lock: Path) -> None:
-    """Skip the test if there is no emulator or no linker. In CI, root installs them first, one of
-    the processes that run tests at a time.
-    """
-    command = ("apt-get", "install", "-y", "--no-install-recommends", *PACKAGES)
-    failure = ""
-    if _missing() and os.environ.get("CI") and os.geteuid() == 0 and shutil.which("apt-get"):
-        with filelock.FileLock(lock):
-            if _missing():
-                for each in (("apt-get", "update"), command):
-                    done = subprocess.run(each, capture_output=True, text=True, timeout=300)
-                    failure = done.stderr.strip()[-300:]
-    if _missing():
-        install = f"apt-get install {' '.join(PACKAGES)}"
-        pytest.skip(f"found no {', '.join(_missing())}: run `{install}` {failure}")
-
-
-def _missing() -> list[str]:
-    return [name for name in TOOLS if shutil.which(name) is None]
+def require_emulator(lock: Path) -> None:
+    """Skip the test if there is no emulator or no linker, and none can be installed."""
+    require_tools(TOOLS, PACKAGES, lock)

@@ -19,7 +19,7 @@ from prunus.kernels.spec import Kernel
 from prunus.kernels.target import NEON
 from prunus.kernels.tokens import Embed, TakeTokens, Unpack
 from prunus.sparsity import Block, BlockSparse
-from tests.kernels.emulator import NEOVERSE, Program, require_tools
+from tests.kernels.emulator import NEOVERSE, Program, require_emulator
 from tests.kernels.harness import Arguments, Guarded, Tiled
 
 TOKENS = (1, 17, 48, 100, 128)
@@ -32,7 +32,7 @@ TARGETS = [NEOVERSE, *(NEOVERSE.replace("neoverse-n1", cpu) for cpu in ("generic
 
 @pytest.fixture
 def program(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
-    require_tools(tmp_path_factory.getbasetemp().parent / "emulator.lock")
+    require_emulator(tmp_path_factory.getbasetemp().parent / "emulator.lock")
     return Program(tmp_path)
 
 

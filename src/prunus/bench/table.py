@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prunus.bench.machine import Machine
 from prunus.bench.rounds import Summary
 from prunus.bench.shapes import Shape
+from prunus.records import Cell, Records
 
 if TYPE_CHECKING:
     from prunus.bench.baseline import Baseline, Change
@@ -80,7 +81,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Records):
     """Rows with what must be known to read them.
 
     ``simulated`` maps the models whose weights are made up to how; ``density`` maps models to the
@@ -131,6 +132,21 @@ class Report:
             **baseline,
             "rows": [self._row(row) for row in self.rows],
         }
+
+    def records(self) -> list[dict[str, Cell]]:
+        """A row for each engine at each shape, as in JSON, with the parts of its time as columns
+        of their own, and its change since the baseline as one number.
+        """
+        rows: list[dict[str, Cell]] = []
+        for row in self.rows:
+            cells = self._row(row)
+            time = cells.pop("milliseconds") or {}
+            cells |= {f"{part}_milliseconds": time.get(part) for part in ("median", "p10", "p90")}
+            cells["calls"] = time.get("calls")
+            if change := cells.get("change"):
+                cells["change"] = change["value"]
+            rows.append(cells)
+        return rows
 
     def to_markdown(self) -> str:
         """A header of a few lines and the table, its columns aligned."""

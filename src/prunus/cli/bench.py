@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prunus.cli.models import Model, find_model
-from prunus.cli.options import Debug, Json, ModelOptions, takes_model
-from prunus.cli.output import Say, print_json, progress
+from prunus.cli.options import Csv, Debug, Json, ModelOptions, takes_model
+from prunus.cli.output import Say, check_format, print_json, progress
 from prunus.errors import InputError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def bench(
         ),
     ] = None,
     json: Json = False,
+    csv: Csv = False,
     debug: Debug = False,
 ) -> None:
     """Time MODEL on several engines in turns, and compare what they answer.
@@ -95,6 +96,7 @@ def bench(
     """
     from prunus.bench import compare, read_report, save_report
 
+    check_format(json=json, csv=csv)
     settings = {
         "shapes": _shapes(batch, sequence, shape),
         "engines": _engines(engine, deepsparse_python),
@@ -114,6 +116,8 @@ def bench(
         report = compare(report, earlier, str(baseline))
     if json:
         print_json(report.to_dict())
+    elif csv:
+        print(report.to_csv(), end="")
     else:
         print(report.to_markdown(), end="")
     if save is not None:

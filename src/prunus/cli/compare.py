@@ -13,7 +13,7 @@ import typer
 
 from prunus.cli.models import find_model
 from prunus.cli.options import Csv, Debug, Json, ModelOptions, takes_model
-from prunus.cli.output import Say, print_json, print_table, progress
+from prunus.cli.output import Say, check_format, may_replace, print_json, print_table, progress
 from prunus.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def compare(
     from prunus.reporting.comparison import compare as measure
     from prunus.reporting.comparison_text import comparison_parts
 
-    if json and csv:
-        raise InputError("--json and --csv both want standard output: give one of them")
+    check_format(json=json, csv=csv)
     names = [*(models or ()), options.model]
     labels = _labels(names, options)
     check_count(labels)
@@ -96,7 +95,7 @@ def compare(
     if plot is not None:
         from prunus.reporting.comparison_plot import check_plot
 
-        check_plot(plot, overwrite=overwrite)
+        check_plot(plot, overwrite=may_replace(plot, overwrite=overwrite))
     with progress() as say:
         found = measure(
             dict(zip(labels, _open(names, options, say), strict=True)),

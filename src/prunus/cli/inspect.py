@@ -8,7 +8,7 @@ import typer
 
 from prunus.cli.models import RANDOM, STAND_IN
 from prunus.cli.options import CheckpointOptions, Csv, Debug, Json, takes_model
-from prunus.cli.output import print_json, progress
+from prunus.cli.output import check_format, print_json, progress
 from prunus.errors import InputError
 
 EXAMPLES = (
@@ -42,8 +42,7 @@ def inspect(
     Takes seconds, since nothing is compiled, and needs little memory, since no tensor is held
     whole. JSON and CSV have every tensor.
     """
-    if json and csv:
-        raise InputError("--json and --csv both want standard output: give one of them")
+    check_format(json=json, csv=csv)
     if every and (json or csv):
         raise InputError("--json and --csv have every tensor, so --all means nothing: leave it out")
     if options.model == STAND_IN or options.model.startswith(RANDOM):

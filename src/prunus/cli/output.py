@@ -8,7 +8,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from prunus.errors import InputError
 
 if TYPE_CHECKING:
     from prunus.plan.profile_text import Table
@@ -23,6 +26,31 @@ Say = Callable[[str], None]
 def print_json(data: object) -> None:
     """One JSON document; numbers that JSON lacks (NaN, infinity) become strings."""
     print(json.dumps(_plain(data), indent=2, allow_nan=False))
+
+
+def check_format(*, json: bool, csv: bool) -> None:
+    """Raise `InputError` where a command is to print both."""
+    if json and csv:
+        raise InputError("--json and --csv both want standard output; give one of them")
+
+
+def may_replace(path: Path | None, *, overwrite: bool) -> bool:
+    """Whether a file, or what a folder holds, may be replaced: as told, or as a person at a
+    terminal answers. Asked before anything is measured.
+    """
+    if path is None or overwrite or not sys.stdin.isatty():
+        return overwrite
+    is_taken = any(path.iterdir()) if path.is_dir() else path.exists()
+    if not is_taken:
+        return False
+    from rich.console import Console
+    from rich.prompt import Confirm
+    from rich.text import Text
+
+    holds = "holds files already" if path.is_dir() else "is there already"
+    return Confirm.ask(
+        Text(f"{path} {holds}. Replace it?"), console=Console(stderr=True), default=False
+    )
 
 
 def print_table(table: Table) -> None:

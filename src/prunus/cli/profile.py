@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from prunus.cli.models import find_model
-from prunus.cli.options import Debug, Json, ModelOptions, takes_model
-from prunus.cli.output import print_json, print_table, progress
+from prunus.cli.options import Csv, Debug, Json, ModelOptions, takes_model
+from prunus.cli.output import check_format, print_json, print_table, progress
 from prunus.errors import InputError
+from prunus.records import rows_to_csv
 
 if TYPE_CHECKING:
     from prunus.plan.profile import Profile
@@ -44,14 +45,16 @@ def profile(
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Calls to trace.")] = 20,
     json: Json = False,
+    csv: Csv = False,
     debug: Debug = False,
 ) -> None:
     """Show where the time of a call of MODEL goes, and how near each step comes to the limit.
 
     The limit of a step is what takes longer: its FMAs at the processor's measured peak, or its
     vector loads at the rate measured from the L1 cache. The workers' time is divided by their
-    number, so all parts together are the call.
+    number, so all parts together are the call. CSV has the lines that --by asks for.
     """
+    check_format(json=json, csv=csv)
     simulation = options.simulation()
     model = find_model(options)
     with progress() as say:
@@ -68,6 +71,8 @@ def profile(
         _write(trace, chrome_trace(found, compiled.program))
     if json:
         print_json({**found.to_dict(), "trace": None if trace is None else str(trace)})
+    elif csv:
+        print(rows_to_csv(found.records(by)), end="")
     else:
         _print(found, by)
         if trace is not None:

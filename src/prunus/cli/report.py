@@ -10,7 +10,7 @@ import typer
 
 from prunus.cli.models import find_model
 from prunus.cli.options import Csv, Debug, Json, ModelOptions, takes_model
-from prunus.cli.output import print_json, progress
+from prunus.cli.output import check_format, may_replace, print_json, progress
 from prunus.errors import InputError
 
 EXAMPLES = (
@@ -64,14 +64,16 @@ def report(
     from prunus.reporting.measure import report as measure
     from prunus.reporting.output import check_folder, check_output
 
-    if json and csv:
-        raise InputError("--json and --csv both want standard output: give one of them")
+    check_format(json=json, csv=csv)
     if output is None and plots is None and not (json or csv):
         raise InputError("nothing is asked for: give -o FILE, --plots FOLDER, --json or --csv")
+    replace_page, replace_plots = (
+        may_replace(path, overwrite=overwrite) for path in (output, plots)
+    )
     if output is not None:
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=replace_page)
     if plots is not None:
-        check_folder(plots, overwrite=overwrite)
+        check_folder(plots, overwrite=replace_plots)
     if output is not None or plots is not None:
         _check_installed()
     simulation = options.simulation()
@@ -91,9 +93,9 @@ def report(
         )
         say("drawing")
         if output is not None:
-            found.write(output, overwrite=overwrite)
+            found.write(output, overwrite=replace_page)
         if plots is not None:
-            found.save_plots(plots, overwrite=overwrite)
+            found.save_plots(plots, overwrite=replace_plots)
     if json:
         print_json(found.to_dict())
     elif csv:

@@ -14,7 +14,7 @@ import typer
 
 from prunus.cli.models import find_model
 from prunus.cli.options import Csv, Debug, Json, Method, ModelOptions, takes_model
-from prunus.cli.output import print_json, print_table
+from prunus.cli.output import check_format, may_replace, print_json, print_table
 from prunus.errors import InputError
 
 EXAMPLES = (
@@ -99,7 +99,7 @@ def whatif(
     if plot is not None:
         from prunus.reporting.whatif_plot import check_plot
 
-        check_plot(plot, overwrite=overwrite)
+        check_plot(plot, overwrite=may_replace(plot, overwrite=overwrite))
     model = find_model(options)
     with _bar() as show:
         show(0, 1, f"opening {model.name}")
@@ -133,8 +133,7 @@ def whatif(
 
 
 def _refuse(options: ModelOptions, *, json: bool, csv: bool) -> None:
-    if json and csv:
-        raise InputError("--json and --csv both want standard output; give one of them")
+    check_format(json=json, csv=csv)
     if options.simulate:
         raise InputError(
             "--simulate makes zeros before the question is asked; name them by --sparsity and "

@@ -15,6 +15,7 @@ from prunus.ir import evaluate
 from prunus.kernels.layout import FLOAT, TILE, tiles
 from prunus.kernels.limits import Limits
 from prunus.plan.timeline import Call, spent
+from prunus.records import Cell, Records
 from prunus.runtime.program import NativeStep, Program, Sizes, Step
 from prunus.sparsity import BlockSparse
 
@@ -101,7 +102,7 @@ class ProfiledStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Records):
     """Where the time of a call goes; `str` shows it by kernel, by layer and by op.
 
     Times are medians over several calls, taken for each part alone.
@@ -157,13 +158,14 @@ class Profile:
         }
         return {**parts, "unsteady": self.seconds - sum(parts.values())}
 
+    def records(self, by: By | Literal["step"] = "step") -> list[dict[str, Cell]]:
+        """A row for each step in the order of the program, or for each group of steps."""
+        if by == "step":
+            return [{**_names(each), **self._cells(each.tally)} for each in self.steps]
+        return [{by: name, **self._cells(each)} for name, each in self.groups(by).items()]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON: times in seconds."""
-
-        def tally(each: Tally) -> dict[str, Any]:
-            share = each.seconds / self.seconds if self.seconds else 0.0
-            return {**each.to_dict(), "share_of_call": share}
-
         data = {
             "model": self.model,
             "simulated": self.simulated,
@@ -174,18 +176,16 @@ class Profile:
             "calls": self.calls,
             "seconds": self.seconds,
             "parts": self.parts(),
-            "steps": [
-                {
-                    **{k: getattr(step, k) for k in ("name", "layer", "kernel", "op", "bound")},
-                    **tally(step.tally),
-                }
-                for step in self.steps
-            ],
+            "steps": self.records(),
         }
         ways: tuple[By, ...] = ("layer", "kernel", "op")
         for by in ways:
-            data[f"by_{by}"] = {name: tally(each) for name, each in self.groups(by).items()}
+            data[f"by_{by}"] = {name: self._cells(t) for name, t in self.groups(by).items()}
         return data
+
+    def _cells(self, tally: Tally) -> dict[str, Cell]:
+        share = tally.seconds / self.seconds if self.seconds else 0.0
+        return {**tally.to_dict(), "share_of_call": share}
 
     def __str__(self) -> str:
         from prunus.plan.profile_text import profile_text
@@ -229,6 +229,11 @@ def profile_calls(
         float(np.median([each.outside for each in every])),
         by_time[len(calls) // 2],
     )
+
+
+def _names(step: ProfiledStep) -> dict[str, Cell]:
+    return {"name": step.name, "layer": step.layer, "kernel": step.kernel, "op": step.op,
+            "bound": step.bound}  # fmt: skip
 
 
 def _counted(program: Program, step: Step, sizes: Sizes, limits: Limits) -> ProfiledStep:

@@ -9,9 +9,13 @@ from prunus.reporting.style import ACCENT, DENSE, INK, MUTED, WIDE, drawing, hov
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 HEIGHT = 380
+
+FEW_DECADES = 300
+"""A scale that spans less than this has ticks between the powers of ten."""
 
 SLOPES = ("L2", "memory")
 """Where weights are read from."""
@@ -31,6 +35,10 @@ def roofline(sparse: Profile, dense: Profile, width: int = WIDE) -> Figure:
         figure, axes = new_figure(width, HEIGHT)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        rates = [1e-9 * step.tally.flop_rate for steps in points.values() for step in steps]
+        lowest, highest = min(rates) / 2, 2e-9 * limits.fma
+        _plain_numbers(axes.xaxis, most / least)
+        _plain_numbers(axes.yaxis, highest / lowest)
         for level in SLOPES:
             _slope(axes, limits.loads[level], limits.fma, least, most, level)
         corner = limits.fma / limits.loads["L2"]
@@ -57,10 +65,9 @@ def roofline(sparse: Profile, dense: Profile, width: int = WIDE) -> Figure:
                 )
                 hover(dot, f"{name}: {describe(step)}")
         _keys(axes)
-        rates = [1e-9 * step.tally.flop_rate for steps in points.values() for step in steps]
         axes.set_xlim(least, most)
-        axes.set_ylim(min(rates) / 2, 1e-9 * limits.fma * 2)
-        axes.set_xlabel("operations for each byte of weights that is read")
+        axes.set_ylim(lowest, highest)
+        axes.set_xlabel("operations a byte of weights")
         axes.set_ylabel("GFLOP/s")
         axes.grid(which="major")
         axes.tick_params(which="both", length=0)
@@ -131,6 +138,15 @@ def _ceilings(
             fontsize=11,
             color=MUTED.light,
         )
+
+
+def _plain_numbers(axis: Axis, span: float) -> None:
+    """Ticks at 1, 10, 100, and where they would be few at 2 and 5 too, written as they are."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < FEW_DECADES else (1,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 def _keys(axes: Axes) -> None:
