@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prunus.bench import summarize
+from prunus.bench.machine import this_machine
 from prunus.errors import InputError
-from prunus.reporting.comparison import check_metric, compare, pareto_front, time_models
+from prunus.reporting.comparison import (
+    Comparison,
+    Entry,
+    Timing,
+    check_metric,
+    compare,
+    pareto_front,
+    time_models,
+)
+from prunus.reporting.comparison_plot import comparison_figure
 
 VALUES = st.sampled_from([1.0, 2.0, 3.0, 4.0])
 
@@ -70,3 +83,43 @@ def test_a_metric_is_one_number_for_each(metric: dict[str, float], said: str) ->
 def test_one_model_is_no_comparison() -> None:
     with pytest.raises(InputError, match="at least two models, and there is none"):
         compare({})
+
+
+def found(points: dict[str, tuple[float, float] | None]) -> Comparison:
+    """Models that take so many milliseconds and have so good a metric."""
+    entries = [
+        Entry(name, None, 0.5, 0.4, 1000, 900, None if point is None else point[1],
+              (Timing((1, 8), None, "too long") if point is None else
+               Timing((1, 8), summarize([1e-3 * point[0]]), None),))
+        for name, point in points.items()
+    ]  # fmt: skip
+    return Comparison(tuple(entries), (), ((1, 8),), 1, this_machine(), "F1")
+
+
+NUMBERS = st.floats(1, 2)
+
+
+@settings(max_examples=20)
+@given(points=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=8))
+def test_names_in_a_plot_stay_apart(points: list[tuple[float, float]]) -> None:
+    names = {f"bert-base-{number}": point for number, point in enumerate(points)}
+    figure = comparison_figure(found(dict(names)))
+    (panel,) = figure.axes
+    boxes = [text.get_window_extent() for text in panel.texts]
+    assert {text.get_text() for text in panel.texts} == set(names)
+    overlaps = [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+    assert overlaps == []
+    assert all(figure.bbox.containsx(box.x0) for box in boxes)
+
+
+def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model could be timed"):
+        found({"a": None, "b": None}).plot(tmp_path / "plot.svg")
+    known = found({"a": (1, 1), "b": None})
+    with pytest.raises(InputError, match=r"\.svg or \.png"):
+        known.plot(tmp_path / "plot.pdf")
+    known.plot(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="is there already"):
+        known.plot(tmp_path / "plot.png")
+    known.plot(tmp_path / "plot.png", overwrite=True)

@@ -93,9 +93,10 @@ def compare(
         check_metric(dict.fromkeys(labels), values, metric_name)
     shapes = parse_shapes(shape)
     if plot is not None:
-        from prunus.reporting.comparison_plot import check_plot
+        from prunus.reporting.output import check_plot
 
-        check_plot(plot, overwrite=may_replace(plot, overwrite=overwrite))
+        overwrite = may_replace(plot, overwrite=overwrite)
+        check_plot(plot, overwrite=overwrite)
     with progress() as say:
         found = measure(
             dict(zip(labels, _open(names, options, say), strict=True)),
@@ -108,9 +109,7 @@ def compare(
             progress=say,
         )
     if plot is not None:
-        from prunus.reporting.comparison_plot import save_plot
-
-        save_plot(found, plot)
+        found.plot(plot, overwrite=overwrite)
     if json:
         print_json(found.to_dict())
     elif csv:

@@ -97,7 +97,7 @@ def whatif(
         options = replace(options, target="native")
     times = None if speedup is None else grid.parse_speedup(speedup)
     if plot is not None:
-        from prunus.reporting.whatif_plot import check_plot
+        from prunus.reporting.output import check_plot
 
         check_plot(plot, overwrite=may_replace(plot, overwrite=overwrite))
     model = find_model(options)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import CheckpointError, UnsupportedError
-from prunus.frontend import weights
+from prunus.frontend import foreign, weights
 from prunus.frontend.bitmask import expand_bitmasks
 from prunus.frontend.hub import Checkpoint
 from prunus.frontend.weights import in_one_line
@@ -22,30 +22,9 @@ from prunus.frontend.weights import in_one_line
 if TYPE_CHECKING:
     import torch
 
-_QUANTISED = (
-    "quantised weights: prunus reads float32, float16 and bfloat16, so dequantise with the tool "
-    "that made this, or take the unquantised checkpoint"
-)
-
 # A field proves nothing: dense models carry settings of quantisers. What counts is what the tensors
 # are, and that is checked here, so transformers is not to look for a quantiser.
 _QUANTISER_SETTINGS = "quantization_config"
-
-# Names that tell of weights which are not simply there, and what to do. First match counts.
-_FOREIGN_NAMES = (
-    (
-        r"mask_scores$",
-        "unfinished movement pruning: which weights are zero depends on its method and "
-        "threshold. Finish it (`bertarize.py` of transformers' movement-pruning example) and load "
-        "the result",
-    ),
-    (
-        r"_packed_params(\.|$)|\.zero_point$|^best_configure$",
-        "int8 weights of neural-compressor: dequantise them (zeros stay zeros) and save a float32 "
-        "state_dict, or take the float checkpoint that they were made from",
-    ),
-    (r"\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_inv|SCB)$", _QUANTISED),
-)
 
 
 def load_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
@@ -61,7 +40,8 @@ def load_state(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """
     weights.require_torch()
     state = weights.load(checkpoint.folder)
-    _refuse_foreign(checkpoint, state)
+    foreign.refuse_names(checkpoint.name, state)
+    foreign.refuse_objects(checkpoint.name, state)
     expand_bitmasks(state, checkpoint.name)
     _refuse_quantised(checkpoint, state)
     return _fold_masks(checkpoint, state)
@@ -111,29 +91,11 @@ def check_dtype(dtype: Any) -> None:
         )
 
 
-def _refuse_foreign(checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
-    """Raise for what only another tool can read, saying what it is and what to do about it."""
-    import torch
-
-    for pattern, meaning in _FOREIGN_NAMES:
-        found = next((name for name in state if re.search(pattern, name)), None)
-        if found is not None:
-            raise CheckpointError(f"{checkpoint.name} holds {found!r}, a sign of {meaning}.")
-    for name, tensor in state.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise CheckpointError(
-                f"{checkpoint.name} holds a {type(tensor).__name__} under {name!r}, expected only "
-                "tensors: save `model.state_dict()` by itself, not with the rest of a training run."
-            )
-
-
 def _refuse_quantised(checkpoint: Checkpoint, state: Mapping[str, torch.Tensor]) -> None:
     """Raise for a tensor that is neither floats nor indices."""
     for name, tensor in state.items():
         if not _is_plain(name, tensor):
-            raise CheckpointError(
-                f"{checkpoint.name} stores {name} as {tensor.dtype}, a sign of {_QUANTISED}."
-            )
+            raise foreign.quantised(checkpoint.name, name, tensor.dtype)
 
 
 def _is_plain(name: str, tensor: torch.Tensor) -> bool:

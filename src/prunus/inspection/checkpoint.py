@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 from prunus.errors import CheckpointError
-from prunus.frontend import weights
-from prunus.frontend.checkpoint import _FOREIGN_NAMES, _QUANTISED, _refuse_foreign
+from prunus.frontend import foreign, weights
 from prunus.frontend.hub import Checkpoint
 from prunus.inspection.tensors import DTYPES, FLOATS, Bitmask, InFile, InPickle, Masked, Tensor
 
@@ -38,13 +37,11 @@ def _tensors_in(checkpoint: Checkpoint, path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         weights.require_torch()
         state = weights.read(path)
-        _refuse_foreign(checkpoint, state)
+        foreign.refuse_names(checkpoint.name, state)
+        foreign.refuse_objects(checkpoint.name, state)
         return {name: InPickle.of(tensor) for name, tensor in state.items()}
     header = weights.read_header(path)
-    for pattern, meaning in _FOREIGN_NAMES:
-        found = next((name for name in header if re.search(pattern, name)), None)
-        if found is not None:
-            raise CheckpointError(f"{checkpoint.name} holds {found!r}, a sign of {meaning}.")
+    foreign.refuse_names(checkpoint.name, header)
     return {name: InFile.of(stored) for name, stored in header.items()}
 
 
@@ -88,9 +85,7 @@ def _refuse_quantised(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> Non
     for name, tensor in tensors.items():
         is_index = tensor.dtype in DTYPES.values() and not name.endswith("weight")
         if tensor.dtype not in FLOATS and not is_index:
-            raise CheckpointError(
-                f"{checkpoint.name} stores {name} as {tensor.dtype}, a sign of {_QUANTISED}."
-            )
+            raise foreign.quantised(checkpoint.name, name, tensor.dtype)
 
 
 def _fold_masks(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

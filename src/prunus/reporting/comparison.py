@@ -135,7 +135,8 @@ class Comparison(Records):
                 model that could be timed.
             UnsupportedError: matplotlib is not installed.
         """
-        from prunus.reporting.comparison_plot import check_plot, comparison_figure
+        from prunus.reporting.comparison_plot import comparison_figure
+        from prunus.reporting.output import check_plot
         from prunus.reporting.style import save_figure
 
         check_plot(path, overwrite=overwrite)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from prunus.bench.shapes import Shape
 from prunus.errors import InputError
 from prunus.reporting.comparison import Comparison, Entry
-from prunus.reporting.output import check_output
 from prunus.reporting.style import (
     ACCENT,
     DENSE,
-    FORMATS,
     INK,
     UNITS,
     drawing,
     required,
-    save_figure,
 )
 
 if TYPE_CHECKING:
@@ -26,23 +23,9 @@ if TYPE_CHECKING:
 
 PANEL, HEIGHT = 480, 360
 
-
-def check_plot(path: Path, *, overwrite: bool = False) -> None:
-    """Raise `InputError` where a plot cannot be written, `UnsupportedError` without matplotlib."""
-    if path.suffix not in FORMATS:
-        raise InputError(f"{path}: a plot is written as {' or '.join(FORMATS)}; name one of them")
-    check_output(path, overwrite=overwrite)
-    required("matplotlib")
-
-
-def save_plot(found: Comparison, path: Path) -> None:
-    """Write the plot as SVG or PNG, by the suffix; what may be there is replaced.
-
-    Raises:
-        InputError: no model could be timed, another suffix, or a file that cannot be written.
-        UnsupportedError: matplotlib is not installed.
-    """
-    save_figure(comparison_figure(found), path)
+SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((6, "left"), (-6, "right"))
+PLACES = [(x, y, side) for y in (8, -8, 22, -22, 36, -36, 50, -50) for x, side in SIDES]
+"""Where a name may stand from its point, in points of type, and its side next to it."""
 
 
 def comparison_figure(found: Comparison) -> Figure:
@@ -52,7 +35,7 @@ def comparison_figure(found: Comparison) -> Figure:
         InputError: no model could be timed.
         UnsupportedError: matplotlib is not installed.
     """
-    if not any(_point(found, entry, shape) for entry in found.entries for shape in found.shapes):
+    if not any(_points(found, shape) for shape in found.shapes):
         raise InputError("no model could be timed, so there is nothing to draw")
     with drawing():
         figure: Figure = required("matplotlib.figure").Figure(
@@ -63,6 +46,9 @@ def comparison_figure(found: Comparison) -> Figure:
         panels = figure.subplots(1, len(found.shapes), squeeze=False)[0]
         for panel, shape in zip(panels, found.shapes, strict=True):
             _draw(panel, found, shape)
+        figure.draw_without_rendering()  # now it is known where the points are
+        for panel, shape in zip(panels, found.shapes, strict=True):
+            _label(panel, _points(found, shape))
         return figure
 
 
@@ -71,23 +57,40 @@ def _draw(panel: Axes, found: Comparison, shape: Shape) -> None:
     panel.set_xlabel("ms of a call")
     panel.set_ylabel(found.metric_name or "linear weights kept, %")
     panel.grid()
-    points = {entry.name: _point(found, entry, shape) for entry in found.entries}
-    known = {name: point for name, point in points.items() if point is not None}
+    known = _points(found, shape)
     front = found.pareto[shape]
     line = sorted(known[name] for name in front)
     if len(line) > 1:  # a slower model is as good as the last faster one until its own time
         panel.step(*zip(*line, strict=True), where="post", color=ACCENT.light, linewidth=1.5)
-    heights = sorted(known, key=lambda name: known[name][1])
     for name, (time, value) in known.items():
         colour = ACCENT if name in front or found.metric_name is None else DENSE
         panel.plot(time, value, "o", color=colour.light, markersize=8)
-        # Neighbours in height take turns above and below their points, so that names stay apart.
-        above = heights.index(name) % 2 == 0
-        panel.annotate(
-            name, (time, value), xytext=(6, 7 if above else -13), textcoords="offset points",
-            fontsize=10, color=INK.light,
-        )  # fmt: skip
     panel.margins(x=0.25, y=0.15)
+
+
+def _label(panel: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Name the points, each name where it covers no other name and no point, if there is room."""
+    from matplotlib.transforms import Bbox
+
+    places = panel.transData.transform(list(points.values()))
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    for name, point in points.items():
+        text = panel.annotate(name, point, fontsize=10, color=INK.light,
+                              xytext=(0, 0), textcoords="offset points", va="center")  # fmt: skip
+        for x, y, side in PLACES:
+            text.xyann = (x, y)
+            text.set_horizontalalignment(side)
+            box = text.get_window_extent()
+            is_inside = all(map(panel.bbox.containsx, (box.x0, box.x1)))
+            if is_inside and not any(map(box.overlaps, taken)):
+                break
+        taken.append(box)
+
+
+def _points(found: Comparison, shape: Shape) -> dict[str, tuple[float, float]]:
+    """Where each model stands that could be timed."""
+    points = {entry.name: _point(found, entry, shape) for entry in found.entries}
+    return {name: point for name, point in points.items() if point is not None}
 
 
 def _point(found: Comparison, entry: Entry, shape: Shape) -> tuple[float, float] | None:

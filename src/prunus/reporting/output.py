@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from prunus.errors import InputError
+from prunus.reporting.style import FORMATS, required
 
 
 def check_output(path: Path, *, overwrite: bool = False) -> None:
@@ -22,6 +23,14 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
             f"{path} is there already; give another name, or --overwrite (overwrite=True) to "
             "replace it"
         )
+
+
+def check_plot(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` where a plot cannot be written, `UnsupportedError` without matplotlib."""
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: a plot is written as {' or '.join(FORMATS)}; name one of them")
+    check_output(path, overwrite=overwrite)
+    required("matplotlib")
 
 
 def check_folder(folder: Path, *, overwrite: bool = False) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunus.errors import InputError
 from prunus.prediction.result import WhatIf
-from prunus.reporting.output import check_output
 from prunus.reporting.style import (
-    FORMATS,
     INK,
     MUTED,
     UNITS,
@@ -27,14 +24,6 @@ LINES = ("#96235f", "#2f6f8f", "#7a8a2a", "#c2772b", "#5b4b9a", "#3d8a6a", "#a04
 """Colours that stay apart from each other, also for most who see fewer of them."""
 
 MARKERS = "osD^vPX*"
-
-
-def check_plot(path: Path, *, overwrite: bool = False) -> None:
-    """Raise `InputError` where a plot cannot be written, `UnsupportedError` without matplotlib."""
-    if path.suffix not in FORMATS:
-        raise InputError(f"{path}: a plot is written as {' or '.join(FORMATS)}; name one of them")
-    check_output(path, overwrite=overwrite)
-    required("matplotlib")
 
 
 def save_plot(found: WhatIf, path: Path) -> None:
