@@ -193,7 +193,12 @@ def test_prediction_sets_every_prediction_beside_its_measurement(run: Run) -> No
     assert 0 < figures["warm_seconds"] < figures["cold_seconds"]
 
 
-def test_inspect_time_runs_processes_of_their_own(run: Run) -> None:
-    figures, printed = run("inspect_time", "--rounds", "1", "--threads", "1", "--size", "tiny")
-    assert 0 < figures["seconds"] < 100 and figures["peak_bytes"] > 10**7
-    assert f"{figures['bytes'] / 1e6:.0f} MB" in printed
+def test_questions_are_asked_in_processes_of_their_own(run: Run) -> None:
+    few = ("--patterns", "16x1", "--engines", "prunus,prunus-dense")
+    figures, printed = run("questions", "--rounds", "1", "--threads", "1", "--size", "tiny", *few)
+    for name, each in figures["runs"].items():
+        assert f"prunus {name}" in printed
+        assert 0 < each["seconds"] < 200 and each["peak_bytes"] > 10**7
+    cold, warm = (figures["runs"][f"whatif, {what} remembered"] for what in ("nothing", "all"))
+    assert warm["seconds"] < cold["seconds"]
+    assert f"{figures['page_bytes'] / 1e6:.2f} MB" in printed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -131,6 +133,24 @@ def test_what_is_missing_is_named(
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UnsupportedError, match=rf"need {missing} .*prunus\[report\]"):
         findings.to_html()
+
+
+def test_figures_need_no_display_no_fonts_and_no_home(tmp_path: Path) -> None:
+    script = (
+        "from prunus.reporting.style import drawing, new_figure, save_figure\n"
+        "from pathlib import Path\n"
+        "with drawing():\n"
+        "    figure, axes = new_figure(200, 100)\n"
+        "    axes.set_title('zeros')\n"
+        "    save_figure(figure, Path('figure.png'))\n"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("DISPLAY", "HOME")
+    }
+    nowhere = str(tmp_path / "none")
+    environment |= {"MPLBACKEND": "TkAgg", "FONTCONFIG_PATH": nowhere, "FONTCONFIG_FILE": nowhere}
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_figures_are_written_in_plain_numbers(page: str) -> None:

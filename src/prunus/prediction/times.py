@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prunus import cache
@@ -16,11 +16,9 @@ from prunus.plan import Options
 
 KIND = "layer-times"
 
-GAUGE = "gauge"
-"""What the fastest reading of the gauge is remembered under."""
-
 DISTURBED = 1.2
-"""Over its fastest reading, at least, the gauge reads then; on a quiet machine it stays below."""
+"""Over its fastest reading, at least, the gauge reads then; on a quiet machine it stays below. Only
+readings of one process are compared: a processor that was cool a day ago may be slower for good."""
 
 Gauge = Callable[[], float]
 """Seconds of a fixed piece of work."""
@@ -77,17 +75,25 @@ class Times:
         if not unknown:
             return 0
         read = gauge()
-        disturbed = self._round(unknown, read, progress, "timing")
-        again = self._round(list(disturbed), read, progress, "timing again, as it was disturbed:")
-        for job, reading in again.items():
-            self._seconds[job.name] *= self._seconds[GAUGE] / reading
-        return len(again)
+        readings: dict[Job, float] = {}
+        self._round(unknown, read, readings, progress, "timing")
+        # Only now is known how fast the gauge can be.
+        disturbed = [job for job in unknown if _is_slow(job, readings)]
+        self._round(disturbed, read, readings, progress, "timing again, as it was disturbed:")
+        disturbed = [job for job in disturbed if _is_slow(job, readings)]
+        for job in disturbed:
+            self._seconds[job.name] *= min(readings.values()) / readings[job]
+        return len(disturbed)
 
     def _round(
-        self, jobs: Sequence[Job], read: Gauge, progress: Progress, doing: str
-    ) -> dict[Job, float]:
-        """Measure each once; returns those that were disturbed, with what the gauge read."""
-        readings: dict[Job, float] = {}
+        self,
+        jobs: Sequence[Job],
+        read: Gauge,
+        readings: dict[Job, float],
+        progress: Progress,
+        doing: str,
+    ) -> None:
+        """Measure each once, and note what the gauge read beside it."""
         before = read()
         for number, job in enumerate(jobs):
             progress(number, len(jobs), f"{doing} {job.label}")
@@ -95,23 +101,24 @@ class Times:
             after = read()
             readings[job] = (before + after) / 2
             before = after
-            self._seconds[GAUGE] = min(readings[job], self._seconds.get(GAUGE, math.inf))
-            if not self._is_slow(readings[job]):
+            if not _is_slow(job, readings):
                 self._write(job.name)
-        # Only now is known how fast the gauge can be.
-        return {job: reading for job, reading in readings.items() if self._is_slow(reading)}
-
-    def _is_slow(self, reading: float) -> bool:
-        return reading > DISTURBED * self._seconds[GAUGE]
 
     def _write(self, name: str) -> None:
-        """Write it and the gauge beside what another process measured meanwhile."""
-        merged = {**self._stored(), **{each: self._seconds[each] for each in (name, GAUGE)}}
+        """Write it beside what another process measured meanwhile."""
+        merged = {**self._stored(), name: self._seconds[name]}
         cache.write(KIND, self._key, json.dumps(merged).encode())
 
     def _stored(self) -> dict[str, float]:
         stored = cache.read(KIND, self._key)
         return {} if stored is None else _checked(stored)
+
+
+def _is_slow(job: Job, readings: Mapping[Job, float]) -> bool:
+    """Whether the machine was busy with other things while the job was measured, as far as is
+    known by now.
+    """
+    return readings[job] > DISTURBED * min(readings.values())
 
 
 def _checked(stored: bytes) -> dict[str, float]:

@@ -1,0 +1,103 @@
+"""How long the commands take that answer what pruning would buy, for a BERT-base on disk, and how
+much memory: each in a new process, from its start to its end, on a warm disk cache.
+
+`whatif` is asked for its usual grid without builds, once with nothing remembered, then with all of
+it. `report` times whatever engines are installed; a first one, not counted, exports them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import figure, header, make_bert, make_parser, say, table, write_json
+
+from prunus import cache
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one process took."""
+
+    seconds: float
+    peak_bytes: int
+
+
+def run(*command: str | Path, environment: dict[str, str]) -> Run:
+    """A process of the command line, and nothing else."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prunus", *command], env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    if status:
+        sys.exit(f"prunus {command[0]} failed:\n{said}")
+    return Run(seconds, 1024 * usage.ru_maxrss)
+
+
+def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Run]:
+    """Every command's run; the median ones where several are asked for."""
+    environment = {**os.environ, cache.VARIABLE: str(folder / "cache")}
+    model, page = folder / "model", folder / "report.html"
+    common = ("-t", str(arguments.threads))
+    say("writing the checkpoint")
+    make_bert(arguments.recipe, arguments.size).save_pretrained(model)
+
+    def repeated(*command: str | Path, warm_up: bool) -> Run:
+        runs = []
+        for number in range(arguments.rounds + warm_up):
+            say(f"prunus {command[0]}, {number + 1} of {arguments.rounds + warm_up}")
+            runs.append(run(*command, *common, environment=environment))
+        counted = runs[warm_up:]
+        return Run(
+            statistics.median(each.seconds for each in counted),
+            max(each.peak_bytes for each in counted),
+        )
+
+    grid = ("whatif", model, "--pattern", arguments.patterns, "--build", "0")
+    engines = () if arguments.engines is None else ("--engine", arguments.engines)
+    say("prunus whatif, nothing remembered")
+    return {
+        "inspect": repeated("inspect", model, warm_up=True),
+        "whatif, nothing remembered": run(*grid, *common, environment=environment),
+        "whatif, all remembered": repeated(*grid, warm_up=False),
+        "report": repeated("report", model, "-o", page, "--overwrite", *engines, warm_up=True),
+    }
+
+
+def main() -> None:
+    """Print seconds and the peak of memory."""
+    parser = make_parser(__doc__, rounds=3, seconds=None)
+    parser.add_argument("--recipe", default="0.9", help="zeros of the checkpoint")
+    parser.add_argument("--patterns", default="1x1,4x1,1x4,16x1,4x4,2:4", help="of the grid")
+    parser.add_argument("--engines", help="of the report; all that are installed unless given")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = measure(folder, arguments)
+        size = sum(path.stat().st_size for path in (folder / "model").glob("*.safetensors"))
+        page = (folder / "report.html").stat().st_size
+    print(header(f"{arguments.size} size, {arguments.recipe} zeros", arguments) + "\n")
+    cells = [
+        (f"prunus {name}", figure(each.seconds), f"{each.peak_bytes / 1e6:.0f}")
+        for name, each in runs.items()
+    ]
+    print(table(("command", "s", "peak MB"), cells))
+    print(f"\nThe checkpoint has {size / 1e6:.0f} MB, the page of the report {page / 1e6:.2f} MB.")
+    figures = {name: {"seconds": e.seconds, "peak_bytes": e.peak_bytes} for name, e in runs.items()}
+    write_json({"bytes": size, "page_bytes": page, "runs": figures}, arguments)
+
+
+if __name__ == "__main__":
+    main()
