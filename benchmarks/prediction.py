@@ -37,10 +37,8 @@ MODELS: dict[str, dict[str, Any]] = {
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 48, "vocab_size": 60}  # fmt: skip
 
-GRID: dict[str, Any] = {
-    "sparsities": (0.5, 0.7, 0.8, 0.9, 0.95, 0.97),
-    "patterns": ("1x1", "4x1", "1x4", "16x1", "4x4", "2:4"),
-}
+GRID = (0.5, 0.7, 0.8, 0.9, 0.95, 0.97)
+GRID_PATTERNS = ("1x1", "4x1", "1x4", "16x1", "4x4", "2:4")
 SPARSITIES = (0.6, 0.85, 0.95)
 PATTERNS = ("1x1", "4x1", "16x1", "4x4")
 SHAPES = ((1, 128), (8, 128))
@@ -84,7 +82,7 @@ def grid_seconds(arguments: argparse.Namespace) -> tuple[float, float]:
     for temperature in ("cold", "warm"):
         say(f"the grid of a BERT-base, {temperature}")
         begin = time.perf_counter()
-        prunus.whatif(model, **GRID, shapes=SHAPES, build=0)
+        prunus.whatif(model, sparsities=GRID, patterns=arguments.grid, shapes=SHAPES, build=0)
         times.append(time.perf_counter() - begin)
     return times[0], times[1]
 
@@ -94,6 +92,9 @@ def main() -> None:
     parser = make_parser(__doc__, rounds=1, seconds=None)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="sizes")
     parser.add_argument("--patterns", nargs="+", default=PATTERNS, help="of zeros")
+    parser.add_argument(
+        "--grid", nargs="+", default=GRID_PATTERNS, help="patterns of the usual grid"
+    )
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -7,6 +7,7 @@ client, because both read it only once.
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import hypothesis
@@ -48,6 +49,27 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
+# Workers inherit when their controller began.
+BEGAN = float(os.environ.setdefault("PRUNUS_TESTS_BEGAN", str(time.time())))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long tests that are marked as wide may be started."""
+    parser.addoption(
+        "--wide-minutes", type=float, default=7.0, metavar="MINUTES",
+        help="start tests marked as wide for so many minutes, and skip the rest (default: 7)",
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Wide tests come last, so that a slow machine leaves out the least."""
+    items.sort(key=_is_wide)
+
+
+def _is_wide(item: pytest.Item) -> bool:
+    return item.get_closest_marker("wide") is not None
+
+
 def pytest_unconfigure() -> None:
     """Remove the sandbox, once, when the process that made it ends."""
     if not IS_XDIST_WORKER:
@@ -80,7 +102,12 @@ HOST_INSTRUCTION_SETS = host_instruction_sets()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose ``isa`` marker names what this processor lacks."""
+    """Skip a test whose ``isa`` marker names what this processor lacks, and a wide one when the
+    time for those is over.
+    """
+    minutes = item.config.getoption("--wide-minutes")
+    if _is_wide(item) and time.time() - BEGAN > 60 * minutes:
+        pytest.skip(f"not begun within {minutes:g} minutes; give --wide-minutes more")
     wanted = [str(name) for marker in item.iter_markers("isa") for name in marker.args]
     missing = [name for name in wanted if canonical(name) not in HOST_INSTRUCTION_SETS]
     if missing:

@@ -24,6 +24,8 @@ from prunus.bench.engines.torch_engine import TorchCompileEngine, TorchEngine, _
 from prunus.bench.inputs import random_inputs
 from prunus.bench.session import run_bench
 
+pytestmark = pytest.mark.wide
+
 pytest.importorskip("transformers")
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")

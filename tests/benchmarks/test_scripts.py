@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
-)
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.skipif(
+        importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
+    ),
+]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 QUICK = ("--rounds", "1", "--seconds", "0.001", "--threads", "1", "--size", "tiny")
@@ -183,7 +186,7 @@ def test_one_line_times_three_scripts(run: Run) -> None:
 
 
 def test_prediction_sets_every_prediction_beside_its_measurement(run: Run) -> None:
-    few = ("--models", "4 layers of 512", "--patterns", "16x1")
+    few = ("--models", "4 layers of 512", "--patterns", "16x1", "--grid", "16x1")
     figures, printed = run("prediction", "--threads", "1", "--size", "tiny", *few)
     rows = figures["rows"]
     assert len(rows) == 3 * 2

@@ -13,7 +13,10 @@ from tests.hf.tiny import reading
 SCRIPT = str(EXAMPLES / "answer_questions.py")
 ANSWER = re.compile(r"^(.+\?)\n  (.+)  \((\d+)–(\d+), score (\S+)\)$", re.MULTILINE)
 
-pytestmark = pytest.mark.usefixtures("minilm_folder")
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.usefixtures("minilm_folder"),
+]
 
 
 def test_it_answers_as_pytorch_does() -> None:

@@ -12,7 +12,10 @@ from tests.hf.tiny import reading
 
 SCRIPT = str(EXAMPLES / "classify_csv.py")
 
-pytestmark = pytest.mark.usefixtures("minilm_folder")
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.usefixtures("minilm_folder"),
+]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

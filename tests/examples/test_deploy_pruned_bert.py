@@ -15,9 +15,12 @@ import pytest
 
 from prunus.frontend.stand_in import random_bert
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
-)
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.skipif(
+        importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
+    ),
+]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # One thread: two of PyTorch spin for each other, which takes ages where the tests beside use both.

@@ -8,7 +8,10 @@ import pytest
 from tests.examples.scripts import run_example
 
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
-pytestmark = pytest.mark.usefixtures("minilm_folder")
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.usefixtures("minilm_folder"),
+]
 
 
 def largest_distance(printed: str) -> float:

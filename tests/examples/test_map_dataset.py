@@ -9,7 +9,10 @@ from tests.examples.scripts import run_example
 
 pytest.importorskip("datasets", reason="datasets is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
-pytestmark = pytest.mark.usefixtures("minilm_folder")
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.usefixtures("minilm_folder"),
+]
 
 
 def check(printed: str, rows: int) -> None:

@@ -8,7 +8,10 @@ from tests.examples.scripts import run_example
 
 pytest.importorskip("ray.data", reason="ray[data] is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
-pytestmark = pytest.mark.usefixtures("minilm_folder")
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.usefixtures("minilm_folder"),
+]
 
 
 def test_two_actors() -> None:

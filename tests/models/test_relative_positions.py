@@ -8,6 +8,8 @@ import transformers
 import prunus
 from prunus.runtime.program import NumpyStep
 
+pytestmark = pytest.mark.wide
+
 
 def make_deberta(**options: object) -> transformers.DebertaV2Model:
     torch.manual_seed(0)
