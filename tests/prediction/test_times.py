@@ -113,6 +113,17 @@ def test_a_machine_that_was_busy_from_the_start_is_found_out_later() -> None:
     assert machine.measured == ["a", "b", "c", "a", "b"]
 
 
+def test_a_machine_that_is_busy_all_the_time_is_found_out_by_what_it_was_today() -> None:
+    Machine().take(Times(OPTIONS))
+    busy = Machine(itertools.repeat(3.0))
+    busy._now = 3.0
+    times = Times(OPTIONS)
+    jobs = [Job("d", "layer d", busy._job("c"))]
+    assert times.take(jobs, lambda: busy._gauge, lambda *_: None) == 1
+    assert times["d"] == pytest.approx(3.0), "scaled by the gauge"
+    assert "d" not in Times(OPTIONS)
+
+
 def test_another_process_loses_nothing() -> None:
     one, two = Times(OPTIONS), Times(OPTIONS)
     Machine().take(one)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from prunus import cache
 from prunus.kernels.compiler import code_version
@@ -17,8 +18,8 @@ from prunus.plan import Options
 KIND = "layer-times"
 
 DISTURBED = 1.2
-"""Over its fastest reading, at least, the gauge reads then; on a quiet machine it stays below. Only
-readings of one process are compared: a processor that was cool a day ago may be slower for good."""
+"""Over its fastest reading of the day, at least, the gauge reads then; on a quiet machine it stays
+below. Older readings do not count: a processor that was cool then may be slower for good."""
 
 Gauge = Callable[[], float]
 """Seconds of a fixed piece of work."""
@@ -52,6 +53,7 @@ class Times:
         machine = f"{processor_name()} {target.triple} {target.cpu} {target.features}"
         self._key = f"{machine} {options.threads} {options.tune} {code_version()}"
         self._seconds = {} if anew else self._stored()
+        self._gauge = f"gauge {date.today().isoformat()}"
 
     def __getitem__(self, name: str) -> float:
         return self._seconds[name]
@@ -78,11 +80,11 @@ class Times:
         readings: dict[Job, float] = {}
         self._round(unknown, read, readings, progress, "timing")
         # Only now is known how fast the gauge can be.
-        disturbed = [job for job in unknown if _is_slow(job, readings)]
+        disturbed = [job for job in unknown if self._is_slow(readings[job])]
         self._round(disturbed, read, readings, progress, "timing again, as it was disturbed:")
-        disturbed = [job for job in disturbed if _is_slow(job, readings)]
+        disturbed = [job for job in disturbed if self._is_slow(readings[job])]
         for job in disturbed:
-            self._seconds[job.name] *= min(readings.values()) / readings[job]
+            self._seconds[job.name] *= self._seconds[self._gauge] / readings[job]
         return len(disturbed)
 
     def _round(
@@ -101,24 +103,25 @@ class Times:
             after = read()
             readings[job] = (before + after) / 2
             before = after
-            if not _is_slow(job, readings):
+            self._seconds[self._gauge] = min(
+                readings[job], self._seconds.get(self._gauge, math.inf)
+            )
+            if not self._is_slow(readings[job]):
                 self._write(job.name)
+
+    def _is_slow(self, reading: float) -> bool:
+        """Whether the machine was busy with other things, as far as is known by now."""
+        return reading > DISTURBED * self._seconds[self._gauge]
 
     def _write(self, name: str) -> None:
         """Write it beside what another process measured meanwhile."""
-        merged = {**self._stored(), name: self._seconds[name]}
+        own = {each: self._seconds[each] for each in (name, self._gauge)}
+        merged = {**self._stored(), **own}
         cache.write(KIND, self._key, json.dumps(merged).encode())
 
     def _stored(self) -> dict[str, float]:
         stored = cache.read(KIND, self._key)
         return {} if stored is None else _checked(stored)
-
-
-def _is_slow(job: Job, readings: Mapping[Job, float]) -> bool:
-    """Whether the machine was busy with other things while the job was measured, as far as is
-    known by now.
-    """
-    return readings[job] > DISTURBED * min(readings.values())
 
 
 def _checked(stored: bytes) -> dict[str, float]:
