@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prunus.bench import interleave, turn_of
+from prunus.bench import turn_of
 from prunus.bench.inputs import random_inputs
 from prunus.bench.shapes import Shape
 from prunus.model import CompiledModel
@@ -18,8 +19,12 @@ from prunus.model import CompiledModel
 LENGTHS = (16, 32, 64, 128, 256, 512)
 BATCHES = (1, 2, 4, 8)
 
-ROUNDS = 2
-TURN_SECONDS = 0.05
+LEAST_CALLS, MOST_CALLS = 2, 9
+SECONDS = 0.15
+"""Time to spend on the counted calls of a shape, within so many of each plan."""
+
+LONG_CALL = 0.05
+"""Seconds from which on it matters little what the other plan left in the caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +63,24 @@ def measure_growth(
     for shape in shapes:
         progress(f"timing growth, {shape[0]}x{shape[1]}")
         inputs = random_inputs(sparse.input_names, shape, sparse.vocabulary)
-        turns = [turn_of(partial(model, **inputs)) for model in (sparse, dense)]
-        samples = interleave(turns, rounds=ROUNDS, seconds=TURN_SECONDS, least_calls=1)
-        points.append(GrowthPoint(shape, *map(statistics.median, samples)))
+        points.append(
+            GrowthPoint(shape, *_medians([partial(e, **inputs) for e in (sparse, dense)]))
+        )
     return tuple(points)
+
+
+def _medians(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """The median seconds of each call, all in turns."""
+    turns = [turn_of(call) for call in calls]
+    samples = [[turn(2)[1]] for turn in turns]  # the first call binds
+    begin = time.perf_counter()
+    while len(samples[0]) < LEAST_CALLS or (
+        len(samples[0]) < MOST_CALLS and time.perf_counter() - begin < SECONDS
+    ):
+        for turn, taken in zip(turns, samples, strict=True):
+            uncounted = taken[0] < LONG_CALL
+            taken.append(turn(1 + uncounted)[-1])
+    return [statistics.median(taken) for taken in samples]
 
 
 def save_growth(points: Sequence[GrowthPoint], path: Path) -> None:

@@ -34,7 +34,7 @@ OURS = ("prunus", "prunus-dense")
 OPTIONAL = ("onnxruntime", "openvino")
 """Rivals that take part where they are installed."""
 
-PROFILED_CALLS = 20
+PROFILED_CALLS = 12
 
 Loader = Callable[[], Any]
 Progress = Callable[[str], None]
