@@ -20,7 +20,10 @@ from prunus.bench.inputs import random_inputs
 
 pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the export
+pytestmark = [
+    pytest.mark.wide,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of the export
+]
 
 FAKES = Path(__file__).with_name("fakes")
 NAMES = ("input_ids", "attention_mask", "token_type_ids")

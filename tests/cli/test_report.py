@@ -23,6 +23,7 @@ def quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(peak, name, value)
 
 
+@pytest.mark.wide
 def test_the_page_says_what_was_measured(prunus: Any, pruned_folder: Path, tmp_path: Path) -> None:
     page, plots = tmp_path / "report.html", tmp_path / "plots"
     ran = prunus("report", pruned_folder, *QUICK, "-o", page, "--plots", plots, "--json")

@@ -80,6 +80,7 @@ def test_files_in_and_out(prunus: Any, pruned_folder: Path, tmp_path: Path) -> N
         np.testing.assert_array_equal(array, written[1][name])
 
 
+@pytest.mark.wide
 def test_check_agrees_with_transformers(prunus: Any, pruned_folder: Path) -> None:
     arguments = ("run", pruned_folder, "--random", "2x9", "-t", "1", "--check")
     data = prunus(*arguments, "--json").json()

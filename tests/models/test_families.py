@@ -62,6 +62,7 @@ def test_a_family_answers_as_transformers_does(case: tuple[str, str]) -> None:
             assert difference <= TOLERANCE, (batch, seq, hidden)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.is_plain])
 def test_no_layer_has_a_step_on_the_interpreter(name: str) -> None:
     head = next(head for family, head in CASES if family == name)

@@ -50,7 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.wide)])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_renders(
     browser: Browser, findings: Findings, tmp_path: Path, width: int, theme: Theme

@@ -183,6 +183,7 @@ def test_it_is_pickled_without_weights(pair: tuple[Transformer, Transformer]) ->
     assert_alike(pickle.loads(data).encode(SENTENCES), plain.encode(SENTENCES))
 
 
+@pytest.mark.wide
 def test_a_pool_of_processes(pair: tuple[Transformer, Transformer]) -> None:
     plain, accelerated = (pooled(each) for each in pair)
     found = accelerated.encode(SENTENCES, device=["cpu", "cpu"], chunk_size=3)
