@@ -12,15 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
-
-SMALL = {
-    "vocab_size": 90,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": 40,
-}
+from tests.small_bert import SMALL
 
 
 @dataclass(frozen=True)

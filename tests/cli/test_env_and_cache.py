@@ -10,9 +10,9 @@ import pytest
 
 from prunus import __version__, cache
 from prunus.errors import TargetError
-from prunus.kernels import peak
 from prunus.kernels.limits import Limits
 from prunus.kernels.target import Target
+from tests.quick_limits import measure_limits_quickly
 
 
 @pytest.fixture
@@ -55,9 +55,7 @@ def test_env_measures_once_and_when_asked_to(
     prunus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
-    quick = {"ROUNDS": 1, "TRIAL_ROUNDS": 1, "ROUND_SECONDS": 1e-4, "PAUSE": 0, "REPEATS": 1000}
-    for name, value in quick.items():
-        monkeypatch.setattr(peak, name, value)
+    measure_limits_quickly(monkeypatch)
     first = prunus("env", "--json").json()["target"]
     assert all(rate > 0 for rate in first["fma_peak_gflops"].values())
     for loads in first["loads"].values():

@@ -12,7 +12,7 @@ import pytest
 
 from prunus import from_pretrained
 from prunus.errors import InputError
-from prunus.kernels import peak
+from tests.quick_limits import measure_limits_quickly
 
 SHAPE = ("-t", "2", "-b", "2", "-s", "9", "--repeat", "3")
 
@@ -20,9 +20,7 @@ SHAPE = ("-t", "2", "-b", "2", "-s", "9", "--repeat", "3")
 @pytest.fixture(autouse=True)
 def quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that are measured in no time, and are worth nothing."""
-    quick = {"ROUNDS": 1, "TRIAL_ROUNDS": 1, "ROUND_SECONDS": 1e-4, "PAUSE": 0, "REPEATS": 1000}
-    for name, value in quick.items():
-        monkeypatch.setattr(peak, name, value)
+    measure_limits_quickly(monkeypatch)
 
 
 def test_every_step_has_a_line(prunus: Any, pruned_folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prunus.kernels import peak
+from tests.quick_limits import measure_limits_quickly
 
 QUICK = ("-t", "1", "-b", "2", "-s", "9", "--rounds", "1", "--seconds", "0",
          "--engine", "prunus,prunus-dense,torch")  # fmt: skip
@@ -18,9 +18,7 @@ QUICK = ("-t", "1", "-b", "2", "-s", "9", "--rounds", "1", "--seconds", "0",
 @pytest.fixture(autouse=True)
 def quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that are measured in no time, and are worth nothing."""
-    quick = {"ROUNDS": 1, "TRIAL_ROUNDS": 1, "ROUND_SECONDS": 1e-4, "PAUSE": 0, "REPEATS": 1000}
-    for name, value in quick.items():
-        monkeypatch.setattr(peak, name, value)
+    measure_limits_quickly(monkeypatch)
 
 
 @pytest.mark.wide

@@ -11,6 +11,7 @@ from prunus.kernels.panel import Panel
 from prunus.kernels.row_stream import RowStream
 from prunus.kernels.target import parse_target
 from tests.kernels.harness import Guarded, targets
+from tests.quick_limits import measure_limits_quickly
 
 
 @targets
@@ -64,9 +65,7 @@ def test_rates_are_amounts_by_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_both_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {"ROUNDS": 2, "TRIAL_ROUNDS": 1, "ROUND_SECONDS": 1e-4, "PAUSE": 0, "REPEATS": 1000}
-    for name, value in quick.items():
-        monkeypatch.setattr(peak, name, value)
+    measure_limits_quickly(monkeypatch, rounds=2)
     assert 1e6 < peak.fma_peak(2) < 1e14
     assert 1e6 < peak.load_rate(2, 16 * 1024) < 1e14
 

@@ -9,8 +9,9 @@ import pytest
 
 from prunus import cache
 from prunus.plan import make_options
+from prunus.prediction import times as module
 from prunus.prediction.probe import make_gauge
-from prunus.prediction.times import DISTURBED, KIND, Job, Times
+from prunus.prediction.times import DISTURBED, Job, Times
 
 OPTIONS = make_options(threads=1)
 NAMES = ("a", "b", "c")
@@ -42,11 +43,6 @@ class Machine:
 
     def _gauge(self) -> float:
         return 0.01 * self._now
-
-
-@pytest.fixture(autouse=True)
-def empty_cache() -> None:
-    cache.clear(KIND)
 
 
 def test_each_is_measured_once_and_remembered_by_the_next_process() -> None:
@@ -134,13 +130,13 @@ def test_another_process_loses_nothing() -> None:
 @pytest.mark.parametrize("content", [b"[1]", b'{"a": "long"}', b'{"a": -1}', b'{"a": Infinity}'])
 def test_what_is_no_memory_of_times_is_made_anew(content: bytes) -> None:
     times = Times(OPTIONS)
-    cache.write(KIND, times._key, content)
+    cache.write(module.KIND, times._key, content)
     assert "a" not in Times(OPTIONS)
 
 
 def test_a_damaged_memory_is_made_anew_and_said() -> None:
     Machine().take(Times(OPTIONS))
-    (entry,) = (cache.cache_folder() / KIND).iterdir()
+    (entry,) = (cache.cache_folder() / module.KIND).iterdir()
     entry.write_bytes(entry.read_bytes()[:-5])
     cache._said.discard("damaged")
     with pytest.warns(cache.CacheWarning, match="is damaged, so it is made again"):

@@ -19,6 +19,7 @@ from prunus.prediction.result import Combination
 from prunus.prediction.whatif import worth_a_look
 from prunus.sparsity import BlockSparse, SparsityRecipe
 from tests.prediction.simulated import measure, seconds_of
+from tests.small_bert import SMALL
 
 GRID: dict[str, Any] = {
     "sparsities": (0.5, 0.9), "patterns": ("1x1", "16x1", "2:4"), "shapes": ((1, 16), (2, 20)),
@@ -29,10 +30,7 @@ GRID: dict[str, Any] = {
 def model() -> prunus.CompiledModel:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=40,
-    )  # fmt: skip
+    config = transformers.BertConfig(**SMALL)
     return prunus.compile(transformers.BertModel(config).eval(), threads=1)
 
 

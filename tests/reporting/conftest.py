@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from prunus import from_pretrained
-from prunus.kernels import peak
+from prunus import from_pretrained, simulate
 from prunus.reporting.findings import Findings
 from prunus.reporting.measure import report
+from tests.quick_limits import measure_limits_quickly
+from tests.small_bert import SMALL
 
 NAME = '<b>oak</b> & "elm" $1'
 """What a folder may be called."""
@@ -21,21 +22,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with 90 % of its linear weights zero, in blocks of 4×1."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from prunus.sparsity import SparsityRecipe, simulate_weight
-
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=90, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=40,
-    )  # fmt: skip
-    model = transformers.BertModel(config).eval()
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            pruned = simulate_weight(module.weight.detach().numpy(),
-                                     SparsityRecipe(0.9, (4, 1)), seed=(len(name),))  # fmt: skip
-            module.weight.data = torch.from_numpy(pruned)
+    module = transformers.BertModel(transformers.BertConfig(**SMALL)).eval()
     folder = tmp_path_factory.mktemp("checkpoints") / NAME
-    model.save_pretrained(folder)
+    pruned: Any = simulate(module, "0.9@4x1")
+    pruned.save_pretrained(folder)
     return folder
 
 
@@ -47,10 +38,8 @@ def findings(checkpoint: Path) -> Findings:
     def load() -> Any:
         return transformers.AutoModel.from_pretrained(checkpoint).eval()
 
-    quick = {"ROUNDS": 1, "TRIAL_ROUNDS": 1, "ROUND_SECONDS": 1e-4, "PAUSE": 0, "REPEATS": 1000}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in quick.items():  # limits that are worth nothing
-            patch.setattr(peak, name, value)
+        measure_limits_quickly(patch)
         return report(
             from_pretrained(checkpoint, threads=1), load_module=load, batch=2, sequence=9,
             engines=("prunus", "prunus-dense", "torch"), rounds=1, seconds=0.0,
