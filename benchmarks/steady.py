@@ -28,7 +28,7 @@ from harness import (
 )
 
 from prunus.bench import turn_of
-from prunus.bench.engines import Job, make_engine
+from prunus.bench.engines import Job, make_engine, make_ready
 from prunus.bench.rounds import Turn
 from prunus.cache import cache_folder
 
@@ -62,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             say("preparing openvino")
             place = cache_folder() if arguments.size == "base" else Path(folder)
             loader = partial(make_bert, arguments.recipe, arguments.size)
-            rival.prepare(Job(loader, inputs, arguments.threads, place))
+            make_ready(rival, Job(loader, inputs, arguments.threads, place))
             rival.run(inputs)
             say(f"{arguments.calls} calls of each")
             turn = arguments.calls // arguments.rounds

@@ -120,7 +120,7 @@ def _imported(
     checkpoint: Checkpoint, simulation: Simulation | None, dtype: str, architecture: str | None
 ) -> SavedModel:
     """The imported model from the cache, or made now and left there for the next start."""
-    key = f"{_import_version()} {checkpoint.fingerprint()} {dtype} {simulation!r} {architecture}"
+    key = f"{import_version()} {checkpoint.fingerprint()} {dtype} {simulation!r} {architecture}"
     folder = cache.find_folder("models", key)
     if folder is not None:
         try:
@@ -164,7 +164,7 @@ def _import(
 
 
 @functools.cache
-def _import_version() -> str:
+def import_version() -> str:
     """What an imported graph in the cache depends on besides the checkpoint: the sources of the
     import, so that a changed pass never meets a graph of the old one.
     """

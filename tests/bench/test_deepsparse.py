@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prunus.bench.engines.contract import Arrays, EngineError, Job
+from prunus.bench.engines.contract import Arrays, EngineError, Job, make_ready
 from prunus.bench.engines.deepsparse_engine import INSTALL, VARIABLE, DeepSparseEngine
 from prunus.bench.engines.onnx_export import FILE
 from prunus.bench.engines.remote import RemoteEngine
@@ -87,7 +87,7 @@ def inputs(shape: tuple[int, int]) -> Arrays:
 
 
 def prepared(engine: Any, loader: Any, cache: Path) -> Any:
-    engine.prepare(Job(loader, inputs((1, 8)), 1, cache))
+    make_ready(engine, Job(loader, inputs((1, 8)), 1, cache))
     return engine
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from prunus.bench.engines import onnx_engine as onnx_engine_module
-from prunus.bench.engines.contract import Arrays, EngineError, Job, LocalEngine, missing
+from prunus.bench.engines.contract import Arrays, EngineError, Job, LocalEngine, make_ready, missing
 from prunus.bench.engines.onnx_engine import OnnxEngine, checked_verdict
-from prunus.bench.engines.onnx_export import ATTENTIONS, FILE
+from prunus.bench.engines.onnx_export import ATTENTIONS, FACTS, FILE
 from prunus.bench.engines.onnxruntime_engine import OnnxRuntimeEngine
 from prunus.bench.engines.openvino_engine import OpenVinoEngine
 from prunus.bench.engines.remote import PickledModule, RemoteEngine, portable
@@ -110,7 +110,7 @@ def check_answers(engine: Any, loader: Any) -> None:
 
 def test_torch_in_its_own_process(loader: Any, tmp_path: Path, remote: Any) -> None:
     engine = remote(TorchEngine())
-    engine.prepare(job(loader, tmp_path))
+    make_ready(engine, job(loader, tmp_path))
     check_answers(engine, loader)
     seconds = engine.time(3)
     assert len(seconds) == 3
@@ -125,7 +125,7 @@ def test_torch_compile(loader: Any, tmp_path: Path, remote: Any) -> None:
     if reason is not None:
         pytest.skip(reason)
     there = remote(engine)
-    there.prepare(job(loader, tmp_path))
+    make_ready(there, job(loader, tmp_path))
     given = inputs((3, 5))
     outputs, wanted = there.run(given), expected(loader, given)
     np.testing.assert_allclose(outputs["start_logits"], wanted["start_logits"], atol=1e-5)
@@ -153,7 +153,7 @@ def test_onnxruntime_in_its_own_process(loader: Any, tmp_path: Path, remote: Any
     if reason is not None:
         pytest.skip(reason)
     engine = remote(OnnxRuntimeEngine())
-    engine.prepare(job(loader, tmp_path))
+    make_ready(engine, job(loader, tmp_path))
     check_answers(engine, loader)
     assert len(engine.time(2)) == 2
     assert " export (raced at 1x8: eager " in engine.note
@@ -165,7 +165,7 @@ def test_exports_are_raced_once(onnx_engine: type[OnnxEngine], loader: Any, tmp_
     notes = []
     for _ in range(2):
         with contextlib.closing(onnx_engine()) as engine:
-            engine.prepare(job(loader, tmp_path))
+            make_ready(engine, job(loader, tmp_path))
             check_answers(engine, loader)
             assert onnx_engine.name in engine.versions()
             notes.append(engine.note)
@@ -173,6 +173,47 @@ def test_exports_are_raced_once(onnx_engine: type[OnnxEngine], loader: Any, tmp_
     verdict = json.loads((folder / f"{onnx_engine.name}.json").read_text())
     assert notes[0].startswith(f"{verdict['kept']} export (raced at 1x8: eager ")
     assert notes[1] == notes[0]
+
+
+@dataclass(frozen=True)
+class KeyedLoader:
+    """A loader that knows which module it makes, and may be told to make it no more."""
+
+    loader: Any
+    key: str = "a commit"
+    spent: bool = False
+
+    def __call__(self) -> Any:
+        assert not self.spent, "the module was loaded again"
+        return self.loader()
+
+
+@LEGACY_EXPORT
+@pytest.mark.usefixtures("short_races")
+def test_what_was_raced_runs_without_the_module(
+    onnx_engine: type[OnnxEngine], loader: Any, tmp_path: Path
+) -> None:
+    for spent in (False, True):
+        with contextlib.closing(onnx_engine()) as engine:
+            make_ready(engine, job(KeyedLoader(loader, spent=spent), tmp_path))
+            check_answers(engine, loader)
+    with contextlib.closing(onnx_engine()) as engine:
+        another = KeyedLoader(loader, key="another commit", spent=True)
+        with pytest.raises(AssertionError, match="loaded again"):
+            make_ready(engine, job(another, tmp_path))
+
+
+@LEGACY_EXPORT
+@pytest.mark.usefixtures("short_races")
+@pytest.mark.parametrize("spoilt", ["", "[]", "{}", '{"outputs": ["a"], "attentions": ["../x"]}'])
+def test_spoilt_facts_of_a_module_are_found_anew(loader: Any, tmp_path: Path, spoilt: str) -> None:
+    pytest.importorskip("onnxruntime")
+    for _ in range(2):
+        with contextlib.closing(OnnxRuntimeEngine()) as engine:
+            make_ready(engine, job(loader, tmp_path))
+            check_answers(engine, loader)
+        (folder,) = (tmp_path / "onnx").iterdir()
+        (folder / f"{FACTS}.json").write_text(spoilt)
 
 
 @LEGACY_EXPORT
@@ -185,14 +226,14 @@ def test_engines_share_their_exports(loader: Any, tmp_path: Path) -> None:
         if reason is not None:
             pytest.skip(reason)
         with contextlib.closing(made()) as engine:
-            engine.prepare(job(loader, tmp_path))
+            make_ready(engine, job(loader, tmp_path))
         (folder,) = (tmp_path / "onnx").iterdir()
         files = {folder / name / FILE for name in ATTENTIONS}
         times = {path: path.stat().st_mtime_ns for path in files}
         assert times == (written or times)
         written = times
     verdicts = {f"{made.name}.json" for made in ONNX_ENGINES}
-    assert {path.name for path in folder.iterdir()} == {*ATTENTIONS, *verdicts}
+    assert {path.name for path in folder.iterdir()} == {*ATTENTIONS, *verdicts, f"{FACTS}.json"}
 
 
 @LEGACY_EXPORT
@@ -202,7 +243,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(loader: Any, tmp_path: 
     blocked = tmp_path / "file"
     blocked.touch()
     with contextlib.closing(OnnxRuntimeEngine()) as engine:
-        engine.prepare(job(loader, blocked))
+        make_ready(engine, job(loader, blocked))
         assert engine.note.endswith("not kept for the next run: Not a directory")
         check_answers(engine, loader)
 
@@ -222,7 +263,7 @@ def test_onnxruntime_uses_the_threads_of_the_job(
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with contextlib.closing(OnnxRuntimeEngine()) as engine:
-        engine.prepare(Job(loader, inputs((1, 8)), 1, tmp_path))
+        make_ready(engine, Job(loader, inputs((1, 8)), 1, tmp_path))
     for options, arguments in made:
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
         everything = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -292,20 +333,20 @@ def test_a_whole_benchmark_with_a_real_rival(loader: Any, tmp_path: Path) -> Non
 def test_an_error_over_there_is_the_reason_here(tmp_path: Path, remote: Any) -> None:
     engine = remote(TorchEngine())
     with pytest.raises(EngineError, match="ValueError: invalid literal"):
-        engine.prepare(job(functools.partial(int, "x"), tmp_path))
+        make_ready(engine, job(functools.partial(int, "x"), tmp_path))
 
 
 def test_a_process_that_ends_is_an_error_here(tmp_path: Path, remote: Any, capfd: Any) -> None:
     engine = remote(TorchEngine())
     with pytest.raises(EngineError, match="ended with status 3"):
-        engine.prepare(job(functools.partial(os._exit, 3), tmp_path))
+        make_ready(engine, job(functools.partial(os._exit, 3), tmp_path))
     with pytest.raises(EngineError, match="ended with status 3"):
         engine.time(1)
     assert capfd.readouterr().out == ""
 
 
 def test_an_engine_is_not_used_before_it_is_prepared(remote: Any) -> None:
-    with pytest.raises(EngineError, match="prepare it first"):
+    with pytest.raises(EngineError, match="load it first"):
         remote(TorchEngine()).run({})
     with pytest.raises(EngineError, match="run it before"):
         TorchEngine().time(1)

@@ -30,13 +30,22 @@ class Clock:
 
 def test_turns_interleave_and_the_order_turns_around() -> None:
     clock = Clock()
-    turns = [turn_of(clock.engine(name, 0.25), clock) for name in "abc"]
-    samples = interleave(turns, rounds=3, seconds=0.5, least_calls=1)
+    turns = [turn_of(clock.engine(name, 1 / 64), clock) for name in "abc"]
+    samples = interleave(turns, rounds=3, seconds=1 / 32, least_calls=1)
     warm = "".join(name * WARM_CALLS for name in "abc")
     rounds = "aaabbbccc" + "cccbbbaaa" + "aaabbbccc"
     assert "".join(clock.calls) == warm + rounds
     # Of the three calls of a turn the first is not counted.
-    assert samples == [[0.25] * 6] * 3
+    assert samples == [[1 / 64] * 6] * 3
+
+
+@pytest.mark.parametrize(("have_run", "warm"), [(False, "aabb"), (True, "ab")])
+def test_long_calls_are_all_counted(have_run: bool, warm: str) -> None:
+    clock = Clock()
+    turns = [turn_of(clock.engine(name, 0.25), clock) for name in "ab"]
+    samples = interleave(turns, rounds=2, seconds=0.5, least_calls=1, have_run=have_run)
+    assert "".join(clock.calls) == warm + "aabb" + "bbaa"
+    assert samples == [[0.25] * 4] * 2
 
 
 def test_the_number_of_calls_follows_the_speed() -> None:
@@ -54,12 +63,13 @@ def test_an_instant_call_is_not_made_for_ever() -> None:
 
 def test_the_first_call_of_a_turn_is_not_counted() -> None:
     clock = Clock()
-    costs = iter([1.0] * WARM_CALLS + [9.0, 1.0, 1.0, 9.0, 1.0, 1.0])
+    costs = iter([1 / 64] * WARM_CALLS + [9.0, 1 / 64, 1 / 64] * 2)
 
     def call() -> None:
         clock.now += next(costs)
 
-    assert interleave([turn_of(call, clock)], rounds=2, seconds=2.0, least_calls=1) == [[1.0] * 4]
+    samples = interleave([turn_of(call, clock)], rounds=2, seconds=1 / 32, least_calls=1)
+    assert samples == [[1 / 64] * 4]
 
 
 def test_a_turn_that_drops_out_loses_its_samples_and_is_not_asked_again() -> None:

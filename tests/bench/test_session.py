@@ -47,6 +47,7 @@ class FakeRival:
     """A rival in this process; ``made`` keeps all of them to look at afterwards."""
 
     made: ClassVar[list["FakeRival"]] = []
+    steps: ClassVar[list[str]] = []
     note = "fake"
 
     def __init__(self, name: str, fault: str = "", python: Any = None) -> None:
@@ -61,8 +62,14 @@ class FakeRival:
     def available(self) -> str | None:
         return "not installed (pip install it)" if self.fault == "absent" else None
 
-    def prepare(self, job: Job) -> None:
+    def load(self, job: Job) -> None:
         self.jobs.append(job)
+        self._fail_at("load")
+
+    def wait(self) -> None:
+        self._fail_at("wait")
+
+    def prepare(self) -> None:
         self._fail_at("prepare")
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -77,6 +84,7 @@ class FakeRival:
         self.closed = True
 
     def _fail_at(self, step: str) -> None:
+        self.steps.append(step)
         if self.fault == step:
             raise EngineError(f"failed to {step}")
 
@@ -93,6 +101,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
 
     monkeypatch.setattr(session, "make_engine", fake)
     FakeRival.made.clear()
+    FakeRival.steps.clear()
     yield where
     assert all(rival.closed for rival in FakeRival.made)
 
@@ -137,7 +146,26 @@ def test_without_torch_the_reference_is_prunus_dense_and_has_no_row(faults: dict
     assert "prunus-dense's" in report.to_markdown()
 
 
-@pytest.mark.parametrize("step", ["absent", "prepare"])
+def test_engines_load_together_and_prepare_alone(faults: dict[str, str]) -> None:
+    report = bench(
+        FakeModel(),
+        engines=("prunus", "torch", "openvino"),
+        sequences=(8,),
+        meanwhile=lambda: FakeRival.steps.append("meanwhile"),
+    )
+    assert [row.engine for row in report.rows] == ["prunus", "torch", "openvino"]
+    beginning = ["load", "load", "meanwhile", "wait", "wait", "prepare", "prepare", "run"]
+    assert FakeRival.steps[:8] == beginning
+
+
+def test_least_calls_of_a_turn(faults: dict[str, str]) -> None:
+    report = bench(FakeModel(), engines=("torch",), sequences=(8,), least_calls=5)
+    assert report.rows[0].seconds.calls == 10
+    with pytest.raises(InputError, match="least_calls=0, expected at least 1"):
+        bench(FakeModel(), engines=("torch",), least_calls=0)
+
+
+@pytest.mark.parametrize("step", ["absent", "load", "wait", "prepare"])
 def test_an_engine_that_cannot_be_prepared_has_one_row(faults: dict[str, str], step: str) -> None:
     faults["torch"] = step
     report = bench(FakeModel(), engines=("prunus", "torch"), sequences=(8, 16))
@@ -270,7 +298,8 @@ def test_ids_stay_inside_the_smallest_vocabulary(faults: dict[str, str]) -> None
 def test_progress_is_told(faults: dict[str, str]) -> None:
     told: list[str] = []
     bench(FakeModel(), engines=("prunus", "torch"), sequences=(8,), progress=told.append)
-    assert told[0] == "measuring the FMA peak"
+    assert told[0] == "loading prunus for model"
+    assert "measuring the FMA peak" in told
     assert "preparing torch for model" in told
     assert told[-1] == "timing 1x8"
 

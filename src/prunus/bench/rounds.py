@@ -21,6 +21,10 @@ WARM_CALLS = 3
 LEAST_CALLS = 3
 MOST_CALLS = 1000
 
+LONG_CALL = 0.05
+"""Seconds from which on it matters little what another engine left in the caches: a call reads more
+from memory itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -61,6 +65,12 @@ def turn_of(call: Callable[[], object], clock: Clock = time.perf_counter) -> Tur
     return turn
 
 
+def calls_within(seconds: float, call: float, least: int, most: int) -> int:
+    """How many calls of so many seconds each fill a time, within bounds."""
+    wanted = most if call <= 0 else math.ceil(seconds / call)
+    return max(least, min(most, wanted))
+
+
 def interleave(
     turns: Sequence[Turn],
     *,
@@ -68,50 +78,56 @@ def interleave(
     seconds: float = 0.5,
     least_calls: int = LEAST_CALLS,
     most_calls: int = MOST_CALLS,
+    have_run: bool = False,
 ) -> list[list[float]]:
     """Time all turns side by side; the answer holds the seconds of every counted call of each.
 
     Each is warmed up first, which also tells how many calls fill ``seconds``, between
-    ``least_calls`` and ``most_calls``. A turn that answers with nothing has dropped out: it is not
-    asked again and its list is empty.
+    ``least_calls`` and ``most_calls``; long calls that ``have_run`` before need little of that. In
+    each round, the first of short calls is not counted. A turn that answers with nothing has
+    dropped out: it is not asked again and its list is empty.
     """
     if rounds < 1 or least_calls < 1 or most_calls < least_calls:
         raise ValueError(
             f"rounds={rounds}, least_calls={least_calls}, most_calls={most_calls}; expected at "
             "least one round and 1 <= least_calls <= most_calls"
         )
-    calls = [_calls_for(turn, seconds, least_calls, most_calls) for turn in turns]
+    first = 1 if have_run else 2  # what binds, or is compiled only then, says nothing
+    plans = [_plan(turn, first, seconds, least_calls, most_calls) for turn in turns]
     samples: list[list[float]] = [[] for _ in turns]
     order = list(range(len(turns)))
     for _ in range(rounds):
         for index in order:
-            _take_turn(turns, calls, samples, index)
+            plan = plans[index]
+            if plan is None:
+                continue
+            taken = turns[index](plan.uncounted + plan.calls)[plan.uncounted :]
+            samples[index].extend(taken)
+            if not taken:
+                plans[index] = None
+                samples[index].clear()
         order.reverse()
     return samples
 
 
-def _calls_for(turn: Turn, seconds: float, least: int, most: int) -> int:
-    """How many calls of a warmed-up turn fill the seconds; 0 when it dropped out."""
-    warm = turn(WARM_CALLS)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a turn does: calls that are counted, after some that are not."""
+
+    calls: int
+    uncounted: int
+
+
+def _plan(turn: Turn, first: int, seconds: float, least: int, most: int) -> _Plan | None:
+    """Warm a turn up, and see how many calls fill the seconds; None when it dropped out."""
+    warm = list(turn(first))
     if not warm:
-        return 0
+        return None
+    if min(warm) < LONG_CALL:
+        warm += turn(WARM_CALLS - first)
     estimate = min(warm)
-    wanted = most if estimate <= 0 else math.ceil(seconds / estimate)
-    return max(least, min(most, wanted))
-
-
-def _take_turn(
-    turns: Sequence[Turn], calls: list[int], samples: list[list[float]], index: int
-) -> None:
-    if not calls[index]:
-        return
-    # The first call finds the caches full of another engine's weights, so it is not counted.
-    taken = turns[index](calls[index] + 1)[1:]
-    if taken:
-        samples[index].extend(taken)
-    else:
-        calls[index] = 0
-        samples[index].clear()
+    # The first call of a turn finds the caches full of another engine's weights.
+    return _Plan(calls_within(seconds, estimate, least, most), uncounted=int(estimate < LONG_CALL))
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:

@@ -24,7 +24,7 @@ from prunus.bench.engines import (
 )
 from prunus.bench.inputs import random_inputs
 from prunus.bench.machine import python_version, this_machine
-from prunus.bench.rounds import Turn, interleave, summarize
+from prunus.bench.rounds import LEAST_CALLS, Turn, interleave, summarize
 from prunus.bench.shapes import Shape, all_shapes, check_shape
 from prunus.bench.table import Report, Row, with_ratios
 from prunus.errors import InputError, PrunusError
@@ -66,8 +66,10 @@ class Session:
     threads: int
     rounds: int
     seconds: float
+    least_calls: int
     folder: Path
     deepsparse_python: str | Path | None
+    meanwhile: Callable[[], object]
     progress: Progress
 
 
@@ -82,6 +84,7 @@ def run_bench(
     threads: int | None = None,
     rounds: int = 5,
     seconds: float = 0.5,
+    least_calls: int = LEAST_CALLS,
     inputs: MakeInputs | None = None,
     vocabulary: int | None = None,
     density: Mapping[str, float] | None = None,
@@ -89,6 +92,7 @@ def run_bench(
     deepsparse_python: str | Path | None = None,
     limit: bool = False,
     peak: Callable[[int], float] | None = None,
+    meanwhile: Callable[[], object] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Time engines side by side on every shape and compare their outputs.
@@ -109,6 +113,7 @@ def run_bench(
         threads: For every engine; those of the models unless given.
         rounds: Turns that every engine has at every shape.
         seconds: Length of a turn.
+        least_calls: Of a turn, however long they take.
         inputs: Makes the inputs of a batch and length; random ids with nothing masked unless given.
         vocabulary: Number of ids to draw from; the models' own unless given.
         density: Share of the linear weights that is not zero, by model, for the header.
@@ -117,13 +122,15 @@ def run_bench(
             given, the environment variable ``PRUNUS_DEEPSPARSE_PYTHON``.
         limit: Also report the time that each row's operations take at the FMA peak.
         peak: Measures the FMA peak in FLOP/s of so many threads.
+        meanwhile: Called once while the rivals load in their processes: what the caller must load
+            itself costs least time then.
         progress: Told what is being done.
 
     Raises:
         InputError: For an unknown engine, a bad shape, or threads other than the models'.
     """
     named = models if isinstance(models, Mapping) else {"model": models}
-    _check(named, rounds)
+    _check(named, rounds, least_calls)
     check_engines(engines, deepsparse_python)
     folder = TemporaryDirectory(prefix="prunus-bench-")
     with folder, contextlib.ExitStack() as stack:
@@ -135,14 +142,16 @@ def run_bench(
             threads=_threads(named, threads),
             rounds=rounds,
             seconds=seconds,
+            least_calls=least_calls,
             folder=cache or Path(folder.name),
             deepsparse_python=deepsparse_python,
+            meanwhile=meanwhile or _nothing,
             progress=progress or _silent,
         )
+        seats = _seats(session, engines, stack)
         session.progress("measuring the FMA peak")
         measure_peak = peak or _fma_peak()
         before = measure_peak(session.threads)
-        seats = _seats(session, engines, stack)
         rows = [row for shape in session.shapes for row in _rows(session, seats, shape)]
         # On a shared machine either measurement may be disturbed, and only downwards.
         measured = max(before, measure_peak(session.threads))
@@ -160,30 +169,52 @@ def run_bench(
 
 
 def _seats(session: Session, engines: Sequence[str], stack: contextlib.ExitStack) -> list[Seat]:
-    """Prepare every engine; those that cannot run keep the reason."""
-    example = session.make_inputs(*session.shapes[0])
+    """Make every engine ready; those that cannot run keep the reason.
+
+    They load at the same time, each in its process, and prepare one after the other.
+    """
     seats = []
-
-    def sit(label: str, name: str, timed: bool) -> Seat:
-        engine = make_engine(name, session.models[label], session.deepsparse_python)
-        seat = Seat(label, engine, timed)
-        stack.callback(seat.engine.close)
-        session.progress(f"preparing {name} for {label}")
-        job = Job(session.loaders.get(label), example, session.threads, session.folder)
-        seat.reason = seat.engine.available()
-        if seat.reason is None:
-            _attempt(seat, lambda: seat.engine.prepare(job))
-        seats.append(seat)
-        return seat
-
     for number, label in enumerate(session.models):
         wanted = engines if number == 0 else [name for name in engines if name in SKIP_ZEROS]
-        own = [sit(label, name, timed=True) for name in wanted]
+        seats += [_seat(session, label, name, stack) for name in wanted]
         if number > 0 and "torch" in engines and label in session.loaders:
-            own.append(sit(label, "torch", timed=False))
-        if not any(seat.engine.name in REFERENCES and seat.reason is None for seat in own):
-            sit(label, "prunus-dense", timed=False)
+            seats.append(_seat(session, label, "torch", stack, timed=False))
+    session.meanwhile()
+    _prepare(session, seats)
+    for label in session.models:
+        own = [seat for seat in seats if seat.label == label and seat.reason is None]
+        if not any(seat.engine.name in REFERENCES for seat in own):
+            reference = _seat(session, label, "prunus-dense", stack, timed=False)
+            _prepare(session, [reference])
+            seats.append(reference)
     return seats
+
+
+def _seat(
+    session: Session, label: str, name: str, stack: contextlib.ExitStack, timed: bool = True
+) -> Seat:
+    """An engine that begins to load."""
+    session.progress(f"loading {name} for {label}")
+    seat = Seat(label, make_engine(name, session.models[label], session.deepsparse_python), timed)
+    stack.callback(seat.engine.close)
+    example = session.make_inputs(*session.shapes[0])
+    job = Job(session.loaders.get(label), example, session.threads, session.folder)
+    seat.reason = seat.engine.available()
+    if seat.reason is None:
+        _attempt(seat, partial(seat.engine.load, job))
+    return seat
+
+
+def _prepare(session: Session, seats: Sequence[Seat]) -> None:
+    """Wait until all have loaded, then let one after the other prepare."""
+    for seat in seats:
+        if seat.reason is None:
+            session.progress(f"waiting for {seat.engine.name} for {seat.label}")
+            _attempt(seat, seat.engine.wait)
+    for seat in seats:
+        if seat.reason is None:
+            session.progress(f"preparing {seat.engine.name} for {seat.label}")
+            _attempt(seat, seat.engine.prepare)
 
 
 def _rows(session: Session, seats: Sequence[Seat], shape: Shape) -> Iterator[Row]:
@@ -198,7 +229,11 @@ def _rows(session: Session, seats: Sequence[Seat], shape: Shape) -> Iterator[Row
     timed = [seat for seat in present if seat.timed]
     session.progress(f"timing {shape[0]}x{shape[1]}")
     samples = interleave(
-        [_turn(seat) for seat in timed], rounds=session.rounds, seconds=session.seconds
+        [_turn(seat) for seat in timed],
+        rounds=session.rounds,
+        seconds=session.seconds,
+        least_calls=session.least_calls,
+        have_run=True,
     )
     taken = iter(samples)
     for seat, outputs in zip(present, answers, strict=True):
@@ -277,11 +312,12 @@ def _attempt(seat: Seat, action: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def _check(models: Mapping[str, Compiled], rounds: int) -> None:
+def _check(models: Mapping[str, Compiled], rounds: int, least_calls: int) -> None:
     if not models:
         raise InputError("there is no model to time; give at least one")
-    if rounds < 1:
-        raise InputError(f"rounds={rounds}, expected at least 1")
+    for name, value in (("rounds", rounds), ("least_calls", least_calls)):
+        if value < 1:
+            raise InputError(f"{name}={value}, expected at least 1")
 
 
 def _threads(models: Mapping[str, Compiled], threads: int | None) -> int:
@@ -335,6 +371,10 @@ def _fma_peak() -> Callable[[int], float]:
     from prunus.kernels.peak import fma_peak
 
     return fma_peak
+
+
+def _nothing() -> None:
+    """A caller that has nothing to load."""
 
 
 def _silent(_: str) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +58,26 @@ class Model(ABC):
         with contextlib.redirect_stdout(sys.stderr):
             return self.compile(simulation, options)
 
-    def loader(self, simulation: Simulation | None = None) -> Callable[[], Any]:
+    def loader(self, simulation: Simulation | None = None) -> ModuleLoader:
         """Makes the module in another process, which gets this object."""
-        return functools.partial(self.module, simulation)
+        return ModuleLoader(self, simulation, self.key(simulation))
+
+    def key(self, simulation: Simulation | None) -> str | None:
+        """What tells the module from every other, where that is known without making it."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleLoader:
+    """Makes the module of a model that was found; `key` as there."""
+
+    model: Model
+    simulation: Simulation | None
+    key: str | None
+
+    def __call__(self) -> Any:
+        """The `torch.nn.Module`."""
+        return self.model.module(self.simulation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,12 @@ class CheckpointModel(Model):
         from prunus.frontend.checkpoint import load_module
 
         return _simulated(load_module(self.checkpoint), simulation)
+
+    def key(self, simulation: Simulation | None) -> str | None:
+        """Its commit or a digest of its files, what was made up, and the code that does it."""
+        from prunus.api import import_version
+
+        return f"{import_version()} {self.checkpoint.fingerprint()} {simulation!r}"
 
     def compile(self, simulation: Simulation | None, options: dict[str, Any]) -> CompiledModel:
         """The second time, the imported graph comes from the cache, without torch."""

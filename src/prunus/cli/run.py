@@ -158,7 +158,7 @@ def _difference(
 ) -> float:
     """The largest difference from the module itself, which runs in a process of its own."""
     from prunus.bench.difference import largest_difference
-    from prunus.bench.engines import Job, make_engine
+    from prunus.bench.engines import Job, make_engine, make_ready
     from prunus.bench.engines.contract import float_arrays
 
     say("asking transformers")
@@ -168,7 +168,9 @@ def _difference(
         raise UnsupportedError(f"--check compares with transformers, which cannot run: {missing}")
     with TemporaryDirectory(prefix="prunus-check-") as folder:
         try:
-            engine.prepare(Job(model.loader(simulation), arrays, compiled.threads, Path(folder)))
+            make_ready(
+                engine, Job(model.loader(simulation), arrays, compiled.threads, Path(folder))
+            )
             reference = engine.run(arrays)
         finally:
             engine.close()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection
 from functools import partial
 
+from prunus.bench import calls_within
 from prunus.bench.engines.contract import Arrays
 from prunus.ir import Graph
 from prunus.model import CompiledModel
@@ -25,7 +26,7 @@ def rest_of(model: CompiledModel, inputs: Arrays, layers: Collection[str]) -> fl
     """
     call = partial(model, **inputs)
     call()
-    calls = max(FEWEST_CALLS, min(int(SECONDS / _timed(call)), MOST_CALLS))
+    calls = calls_within(SECONDS, _timed(call), FEWEST_CALLS, MOST_CALLS)
     whole = statistics.median(_timed(call) for _ in range(calls))
     profile = model.profile(inputs, calls)
     within = sum(step.tally.seconds for step in profile.steps if step.name in layers)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from prunus.bench.engines.contract import Arrays, Engine, EngineError, Job, Loader
+from prunus.bench.engines.contract import (
+    Arrays,
+    Engine,
+    EngineError,
+    Job,
+    Loader,
+    make_ready,
+)
 from prunus.bench.engines.deepsparse_engine import DeepSparseEngine
 from prunus.bench.engines.onnxruntime_engine import OnnxRuntimeEngine
 from prunus.bench.engines.openvino_engine import OpenVinoEngine
@@ -40,6 +47,7 @@ __all__ = [
     "Loader",
     "check_engines",
     "make_engine",
+    "make_ready",
 ]
 
 

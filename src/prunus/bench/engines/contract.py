@@ -36,6 +36,11 @@ class Job:
     threads: int
     folder: Path
 
+    @property
+    def key(self) -> str | None:
+        """What tells the module from every other without loading it, if its loader knows."""
+        return getattr(self.loader, "key", None)
+
     def load(self) -> Any:
         """The module in evaluation mode and float32. Raises `EngineError` when there is none."""
         if self.loader is None:
@@ -44,7 +49,11 @@ class Job:
 
 
 class Engine(Protocol):
-    """One row of the table."""
+    """One row of the table.
+
+    Engines in other processes load at the same time. What they then do alone, so that a race of
+    theirs is not disturbed, is in `prepare`.
+    """
 
     @property
     def name(self) -> str:
@@ -64,8 +73,17 @@ class Engine(Protocol):
     def available(self) -> str | None:
         """None, or the reason why it cannot run here and what to install."""
 
-    def prepare(self, job: Job) -> None:
-        """Load, convert and compile. Raises `EngineError`."""
+    def load(self, job: Job) -> None:
+        """Begin to load what it needs; who has another process for that does not wait for it.
+
+        Raises `EngineError`.
+        """
+
+    def wait(self) -> None:
+        """Return when all is loaded. Raises `EngineError`."""
+
+    def prepare(self) -> None:
+        """Convert, race and compile what was loaded. Raises `EngineError`."""
 
     def run(self, inputs: Arrays) -> Arrays:
         """The float outputs by name; the inputs are kept for `time`."""
@@ -94,8 +112,14 @@ class LocalEngine(ABC):
         """None, or the reason why it cannot run here."""
 
     @abstractmethod
-    def prepare(self, job: Job) -> None:
-        """Load, convert and compile."""
+    def load(self, job: Job) -> None:
+        """Load what it needs."""
+
+    def wait(self) -> None:  # noqa: B027
+        """Nothing is left to wait for."""
+
+    def prepare(self) -> None:  # noqa: B027
+        """Nothing is left to do, unless an engine says otherwise."""
 
     @abstractmethod
     def bind(self, inputs: Arrays) -> Callable[[], object]:
@@ -119,6 +143,15 @@ class LocalEngine(ABC):
     def close(self) -> None:
         """Drop the bound call and what it holds."""
         self._call = None
+
+
+def make_ready(engine: Engine, job: Job) -> None:
+    """All that comes before an engine's first `run`, where no other loads beside it. Raises
+    `EngineError`.
+    """
+    engine.load(job)
+    engine.wait()
+    engine.prepare()
 
 
 def missing(modules: Mapping[str, str], install: str) -> str | None:

@@ -11,13 +11,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from prunus.bench.engines.contract import Arrays, EngineError, Job, missing
-from prunus.bench.engines.onnx_export import Exports, attentions, output_names
+from prunus.bench.engines.onnx_export import Exports
 from prunus.bench.engines.script import Script
 
 VARIABLE = "PRUNUS_DEEPSPARSE_PYTHON"
@@ -43,9 +42,8 @@ class DeepSparseEngine:
         self._patience = patience
         self._version = ""
         self._threads = 1
-        self._names: tuple[str, ...] = ()
+        self._exports: Exports | None = None
         self._model = Path()
-        self._temporary: TemporaryDirectory[str] | None = None
         self._script: Script | None = None
 
     def versions(self) -> dict[str, str]:
@@ -67,26 +65,29 @@ class DeepSparseEngine:
             return f"{error} (to install: {INSTALL})"
         return missing({"onnx": "onnx", "torch": "torch"}, "onnx torch")
 
-    def prepare(self, job: Job) -> None:
-        """Export the module. Raises `EngineError` when there is none.
+    def load(self, job: Job) -> None:
+        """Export the module, unless that was done. Raises `EngineError` when there is none.
 
         Eager attention, where the module has it: DeepSparse runs 99 % of BERT-base's operations
         itself in that form and 95 % in the fused one, and was seen to be faster at any length.
         """
-        import torch
+        self._threads, self._exports = job.threads, Exports(job)
+        attention = self._exports.facts.attentions[0]
+        self._model = self._exports.path(attention)
+        self._exports.forget_module()
+        self.note = f"{attention} export{self._exports.note}"
 
-        torch.set_num_threads(job.threads)
-        module = job.load()
-        attention = attentions(module)[0]
-        self._threads = job.threads
-        self._names = output_names(module, job.example)
-        self._temporary = TemporaryDirectory(prefix="prunus-onnx-")
-        exports = Exports(module, job, Path(self._temporary.name))
-        self._model = exports.path(attention)
-        self.note = f"{attention} export{exports.note}"
+    def wait(self) -> None:
+        """Nothing is left to wait for."""
+
+    def prepare(self) -> None:
+        """Nothing is left to do: each `run` compiles for its shapes."""
 
     def run(self, inputs: Arrays) -> Arrays:
         """The outputs; the inputs are kept over there for `time`. Raises `EngineError`."""
+        if self._exports is None:
+            raise EngineError(f"{self.name} has no model yet: load it before it runs")
+        names = self._exports.facts.outputs
         self._stop()
         self._script = self._start()
         folder = self._script.folder
@@ -103,7 +104,7 @@ class DeepSparseEngine:
         with sensible(answer):
             return {
                 name: np.load(file, allow_pickle=False)
-                for name, file in zip(self._names, answer, strict=True)
+                for name, file in zip(names, answer, strict=True)
             }
 
     def time(self, calls: int) -> list[float]:
@@ -117,9 +118,9 @@ class DeepSparseEngine:
     def close(self) -> None:
         """End the process and remove an export that could not be kept."""
         self._stop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-            self._temporary = None
+        if self._exports is not None:
+            self._exports.close()
+            self._exports = None
 
     def _ask_version(self) -> str:
         with contextlib.closing(self._start()) as script:

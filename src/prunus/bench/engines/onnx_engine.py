@@ -11,13 +11,12 @@ import statistics
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
 
-from prunus.bench.engines.contract import Arrays, Job, LocalEngine, missing
-from prunus.bench.engines.onnx_export import Exports, attentions, output_names
+from prunus.bench.engines.contract import Arrays, EngineError, Job, LocalEngine, missing
+from prunus.bench.engines.onnx_export import Exports
 from prunus.bench.machine import package_versions, this_machine
 from prunus.bench.rounds import interleave, turn_of
 
@@ -37,7 +36,8 @@ class OnnxEngine(LocalEngine):
     """Its name for people."""
 
     _infer: Infer | None = None
-    _names: tuple[str, ...] = ()
+    _exports: Exports | None = None
+    _job: Job
 
     @abstractmethod
     def compile(self, path: Path, threads: int) -> Infer:
@@ -52,22 +52,19 @@ class OnnxEngine(LocalEngine):
         modules = {self.name: self.shown, "onnx": "onnx", "torch": "torch"}
         return missing(modules, f"{self.name} onnx torch")
 
-    def prepare(self, job: Job) -> None:
-        """Export, race and keep the faster attention, or take the verdict of an earlier race."""
-        import torch
+    def load(self, job: Job) -> None:
+        """Compile what won an earlier race; where there was none, load the module for one."""
+        self._job, self._exports = job, Exports(job)
+        verdict = self._known_verdict()
+        if verdict is None:
+            self._exports.load_module()
+        else:
+            self._keep(verdict, self.compile(self._exports.path(verdict["kept"]), job.threads))
 
-        torch.set_num_threads(job.threads)
-        module = job.load()
-        self._names = output_names(module, job.example)
-        variants, conditions = attentions(module), self._conditions(job)
-        with TemporaryDirectory(prefix="prunus-onnx-") as temporary:
-            exports = Exports(module, job, Path(temporary))
-            verdict = checked_verdict(exports.recall(self.name), variants, conditions)
-            if verdict is None:
-                verdict = self._race(variants, exports, job, conditions)
-            else:
-                self._infer = self.compile(exports.path(verdict["kept"]), job.threads)
-            self.note = describe(verdict) + exports.note
+    def prepare(self) -> None:
+        """Export, race and keep the faster attention, unless an earlier race told which."""
+        if self._infer is None:
+            self._race()
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
         """One inference."""
@@ -78,36 +75,55 @@ class OnnxEngine(LocalEngine):
 
     def outputs(self, result: Any) -> Arrays:
         """The outputs in the module's own names."""
-        return {name: np.array(result[place]) for place, name in enumerate(self._names)}
+        names = self._loaded().facts.outputs
+        return {name: np.array(result[place]) for place, name in enumerate(names)}
 
     def close(self) -> None:
         """Drop the compiled model."""
         super().close()
         self._infer = None
+        if self._exports is not None:
+            self._exports.close()
+            self._exports = None
 
-    def _race(
-        self, variants: Sequence[str], exports: Exports, job: Job, conditions: dict[str, Any]
-    ) -> Verdict:
+    def _loaded(self) -> Exports:
+        if self._exports is None:
+            raise EngineError(f"{self.name} has loaded nothing yet: load it before it is prepared")
+        return self._exports
+
+    def _known_verdict(self) -> Verdict | None:
+        exports = self._loaded()
+        found = exports.recall(self.name)
+        return checked_verdict(found, exports.facts.attentions, self._conditions())
+
+    def _race(self) -> None:
         """Time every variant side by side, and keep the fastest."""
+        exports, job = self._loaded(), self._job
+        variants = exports.facts.attentions
         runs = [self.compile(exports.path(attention), job.threads) for attention in variants]
         times = _milliseconds(runs, job.example)
         best = times.index(min(times))
-        self._infer = runs[best]
         verdict = {
-            "conditions": conditions,
+            "conditions": self._conditions(),
             "kept": variants[best],
             "milliseconds": dict(zip(variants, times, strict=True)),
         }
         exports.remember(self.name, verdict)
-        return verdict
+        self._keep(verdict, runs[best])
 
-    def _conditions(self, job: Job) -> dict[str, Any]:
+    def _keep(self, verdict: Verdict, infer: Infer) -> None:
+        exports = self._loaded()
+        exports.forget_module()
+        self._infer = infer
+        self.note = describe(verdict) + exports.note
+
+    def _conditions(self) -> dict[str, Any]:
         """What a race depends on beside the model."""
-        shape = next(iter(job.example.values())).shape
+        shape = next(iter(self._job.example.values())).shape
         return {
             "processor": this_machine().name,
             "version": package_versions((self.name,)).get(self.name),
-            "threads": job.threads,
+            "threads": self._job.threads,
             "shape": "x".join(str(size) for size in shape),
         }
 

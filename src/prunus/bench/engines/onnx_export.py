@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,21 +26,39 @@ from prunus.bench.machine import package_versions
 
 OPSET = 14
 FILE = "model.onnx"
+FACTS = "module"
 ATTENTIONS = ("eager", "sdpa")
 AS_IT_IS = "as it is"
 
 
-class Exports:
-    """The exports of a module, each in a folder of its own, and what engines found out about them.
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a module without loading it again.
 
-    They are kept in ``job.folder`` by all that they depend on. Where that is impossible they go
-    into the ``temporary`` folder, and ``note`` says why.
+    Attributes:
+        outputs: The names of its float outputs, which ONNX does not keep.
+        attentions: The attention implementations that it can be exported with.
     """
 
-    def __init__(self, module: Any, job: Job, temporary: Path) -> None:
-        self._module, self._example, self._folder = module, job.example, temporary
+    outputs: tuple[str, ...]
+    attentions: tuple[str, ...]
+
+
+class Exports:
+    """The exports of a module, each in a folder of its own, and what was found out about them.
+
+    They are kept in ``job.folder`` by all that they depend on, and are found there without the
+    module where its loader knows its key. Where nothing can be kept they go into a temporary
+    folder until `close`, and ``note`` says why.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._loaded: Any = None
         self.note = ""
-        digest = fingerprint(module, tuple(job.example))
+        digest = self._digest()
+        self._temporary = TemporaryDirectory(prefix="prunus-onnx-")
+        self._folder = Path(self._temporary.name)
         if digest is not None:
             kept = job.folder / "onnx" / digest
             with self._noting():
@@ -46,16 +66,39 @@ class Exports:
                 TemporaryDirectory(dir=kept).cleanup()  # it can be written
                 self._folder = kept
 
+    @cached_property
+    def facts(self) -> Facts:
+        """What is remembered of the module, or else found out."""
+        return self._known_facts() or self._find_facts()
+
+    def close(self) -> None:
+        """Remove what could not be kept; harmless when called twice."""
+        self.forget_module()
+        self._temporary.cleanup()
+
+    def forget_module(self) -> None:
+        """Give back its memory; if it is needed again, it is loaded again."""
+        self._loaded = None
+
+    def load_module(self) -> Any:
+        """The module, as it was loaded when it was first asked for."""
+        if self._loaded is None:
+            import torch
+
+            torch.set_num_threads(self._job.threads)
+            self._loaded = self._job.load()
+        return self._loaded
+
     def path(self, attention: str) -> Path:
-        """The file with one of `attentions`, exported unless it is there."""
+        """The file with one of the `Facts.attentions`, exported unless it is there."""
         folder = self._folder / attention
         if not (folder / FILE).is_file():
             if attention != AS_IT_IS:
-                self._module.set_attn_implementation(attention)
+                self.load_module().set_attn_implementation(attention)
             with TemporaryDirectory(dir=self._folder) as work:
                 partial = Path(work, attention)
                 partial.mkdir()
-                export_onnx(self._module, self._example, partial / FILE)
+                export_onnx(self.load_module(), self._job.example, partial / FILE)
                 _publish(partial, folder)
         return folder / FILE
 
@@ -72,6 +115,31 @@ class Exports:
             partial = Path(work, "data")
             partial.write_text(json.dumps(data, indent=2), encoding="utf-8")
             partial.replace(self._folder / f"{name}.json")
+
+    def _known_facts(self) -> Facts | None:
+        """What is remembered of the module, if it makes sense."""
+        found = self.recall(FACTS)
+        try:
+            facts = Facts(*(tuple(map(str, found[each])) for each in ("outputs", "attentions")))
+        except (KeyError, TypeError):
+            return None
+        known = {*ATTENTIONS, AS_IT_IS}
+        return facts if facts.attentions and known.issuperset(facts.attentions) else None
+
+    def _find_facts(self) -> Facts:
+        module = self.load_module()
+        facts = Facts(output_names(module, self._job.example), attentions(module))
+        self.remember(FACTS, asdict(facts))
+        return facts
+
+    def _digest(self) -> str | None:
+        """All that an export depends on; None where that cannot be told."""
+        module = self._job.key or fingerprint(self.load_module())
+        if module is None:
+            return None
+        versions = sorted(package_versions(("torch", "transformers")).items())
+        around = (tuple(self._job.example), OPSET, versions)
+        return hashlib.sha256(f"{around} {module}".encode()).hexdigest()
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
@@ -121,19 +189,15 @@ def export_onnx(module: Any, example: Arrays, path: Path) -> None:
         )
 
 
-def fingerprint(module: Any, names: Sequence[str]) -> str | None:
-    """A digest of all that an export depends on: weights, configuration, inputs, versions.
+def fingerprint(module: Any) -> str | None:
+    """A digest of a module's class, weights and configuration.
 
     None for a module that is not of transformers: its code may change while its weights stay.
     """
     config = getattr(module, "config", None)
     if not type(module).__module__.startswith("transformers.") or config is None:
         return None
-    digest = hashlib.sha256()
-    versions = package_versions(("torch", "transformers"))
-    digest.update(
-        repr((type(module).__name__, list(names), OPSET, sorted(versions.items()))).encode()
-    )
+    digest = hashlib.sha256(type(module).__name__.encode())
     digest.update(config.to_json_string(use_diff=False).encode())
     for name, tensor in module.state_dict().items():
         array = tensor.detach().contiguous().numpy()

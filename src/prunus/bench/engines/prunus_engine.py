@@ -55,8 +55,8 @@ class PrunusEngine(LocalEngine):
         """Always."""
         return None
 
-    def prepare(self, job: Job) -> None:
-        """Nothing is left to do: the model comes compiled."""
+    def load(self, job: Job) -> None:
+        """The model comes compiled."""
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
         """A call with NumPy arrays, as a user makes it."""
@@ -74,6 +74,6 @@ class PrunusDenseEngine(PrunusEngine):
     name = "prunus-dense"
     dense = True
 
-    def prepare(self, job: Job) -> None:
+    def prepare(self) -> None:
         """Compile the graph once more, densely."""
         self._model = self._model.recompile(sparse=False)

@@ -27,7 +27,7 @@ SECONDS_TO_END = 5.0
 
 
 class RemoteEngine:
-    """Forwards to an engine that lives in a spawned process from ``prepare`` to ``close``.
+    """Forwards to an engine that lives in a spawned process from ``load`` to ``close``.
 
     A script that uses it needs the guard ``if __name__ == "__main__":``, as with all of
     multiprocessing.
@@ -63,14 +63,22 @@ class RemoteEngine:
         """Asked here: that imports nothing."""
         return self._engine.available()
 
-    def prepare(self, job: Job) -> None:
-        """Start the process and prepare the engine there. Raises `EngineError`."""
+    def load(self, job: Job) -> None:
+        """Start the process, and have the engine load there. Raises `EngineError`."""
         self._files = TemporaryDirectory(prefix=f"prunus-{self.name}-")
         folder = Path(self._files.name)
         if job.loader is not None:
             job = replace(job, loader=portable(job.loader, folder))
         self._start(folder / "log.txt", job.threads)
-        self._ask("prepare", job)
+        self._send("load", self._engine, job)
+
+    def wait(self) -> None:
+        """Until the engine has loaded. Raises `EngineError`."""
+        self._receive()
+
+    def prepare(self) -> None:
+        """Prepare the engine there. Raises `EngineError`."""
+        self._ask("prepare")
 
     def run(self, inputs: Arrays) -> Arrays:
         """The outputs, through the pipe. Raises `EngineError`."""
@@ -104,21 +112,33 @@ class RemoteEngine:
         with environment(thread_variables(threads)):
             self._process.start()
         theirs.close()
-        self._ask("engine", self._engine)
 
-    def _ask(self, method: str, argument: object) -> Any:
+    def _ask(self, method: str, *arguments: object) -> Any:
         """Send a request and wait for its answer, or for the end of the process."""
-        if self._pipe is None or self._process is None:
-            raise EngineError(f"{self.name} is not running; prepare it first")
+        self._send(method, *arguments)
+        return self._receive()
+
+    def _send(self, method: str, *arguments: object) -> None:
         try:
-            self._pipe.send_bytes(pickle.dumps((method, argument)))
-            wait([self._pipe, self._process.sentinel])
-            succeeded, value, self._note = pickle.loads(self._pipe.recv_bytes())
+            self._running()[0].send_bytes(pickle.dumps((method, arguments)))
+        except OSError as error:
+            raise EngineError(self._last_words()) from error
+
+    def _receive(self) -> Any:
+        pipe, process = self._running()
+        try:
+            wait([pipe, process.sentinel])
+            succeeded, value, self._note = pickle.loads(pipe.recv_bytes())
         except (EOFError, OSError) as error:
             raise EngineError(self._last_words()) from error
         if not succeeded:
             raise EngineError(value)
         return value
+
+    def _running(self) -> tuple[Connection, SpawnProcess]:
+        if self._pipe is None or self._process is None:
+            raise EngineError(f"{self.name} is not running; load it first")
+        return self._pipe, self._process
 
     def _last_words(self) -> str:
         """Why the process ended: its exit status and the last line that it printed."""
@@ -195,7 +215,9 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def serve(pipe: Connection, log: str) -> None:
-    """The other process: answer requests until the pipe closes, printing into a file alone."""
+    """The other process: answer requests until the pipe closes, printing into a file alone. The
+    first brings the engine along.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Exporters and compilers print; the parent's standard output may be JSON for a machine.
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -209,11 +231,10 @@ def serve(pipe: Connection, log: str) -> None:
         except (EOFError, OSError):
             break
         try:
-            method, argument = pickle.loads(request)
-            if method == "engine":
-                engine, value = argument, None
-            else:
-                value = getattr(engine, method)(argument)
+            method, arguments = pickle.loads(request)
+            if engine is None:
+                engine, *arguments = arguments
+            value = getattr(engine, method)(*arguments)
             answer = (True, value, engine.note)
         except Exception as error:  # the parent prints it as the reason in the engine's row
             answer = (False, _reason(error), getattr(engine, "note", ""))

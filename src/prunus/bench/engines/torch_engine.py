@@ -30,7 +30,7 @@ class TorchEngine(LocalEngine):
         """The reason when torch is not installed."""
         return missing({"torch": "torch"}, "torch")
 
-    def prepare(self, job: Job) -> None:
+    def load(self, job: Job) -> None:
         """Load the module and set the threads of this process."""
         import torch
 
