@@ -11,20 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prunus.bench import turn_of
+from prunus.bench import LONG_CALL, turn_of
 from prunus.bench.inputs import random_inputs
 from prunus.bench.shapes import Shape
 from prunus.model import CompiledModel
 
-LENGTHS = (16, 32, 64, 128, 256, 512)
+LENGTHS = (16, 64, 128, 256, 512)
 BATCHES = (1, 2, 4, 8)
 
 LEAST_CALLS, MOST_CALLS = 2, 9
 SECONDS = 0.15
 """Time to spend on the counted calls of a shape, within so many of each plan."""
 
-LONG_CALL = 0.05
-"""Seconds from which on it matters little what the other plan left in the caches."""
+ONE_IS_ENOUGH = 0.5
+"""Seconds of a call beside which it is nothing that the first of a shape binds, and from which on
+no other is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +58,38 @@ def measure_growth(
     dense: CompiledModel,
     shapes: Sequence[Shape],
     progress: Callable[[str], None],
+    known: Sequence[GrowthPoint] = (),
 ) -> tuple[GrowthPoint, ...]:
-    """Time both plans in turns at every shape, a few calls each: enough for the run of a curve."""
-    points = []
+    """Time both plans in turns at every shape that is not known, a few calls each: enough for the
+    run of a curve.
+    """
+    points = list(known)
     for shape in shapes:
+        if any(point.shape == shape for point in known):
+            continue
         progress(f"timing growth, {shape[0]}x{shape[1]}")
         inputs = random_inputs(sparse.input_names, shape, sparse.vocabulary)
         points.append(
             GrowthPoint(shape, *_medians([partial(e, **inputs) for e in (sparse, dense)]))
         )
-    return tuple(points)
+    return tuple(sorted(points, key=lambda point: point.shape))
 
 
 def _medians(calls: Sequence[Callable[[], object]]) -> list[float]:
     """The median seconds of each call, all in turns."""
     turns = [turn_of(call) for call in calls]
-    samples = [[turn(2)[1]] for turn in turns]  # the first call binds
+    samples = [list(turn(1)) for turn in turns]
+    for turn, taken in zip(turns, samples, strict=True):
+        if taken[0] < ONE_IS_ENOUGH:
+            taken[:] = turn(1)
     begin = time.perf_counter()
-    while len(samples[0]) < LEAST_CALLS or (
-        len(samples[0]) < MOST_CALLS and time.perf_counter() - begin < SECONDS
-    ):
+    for made in range(1, MOST_CALLS):
+        if made >= LEAST_CALLS and time.perf_counter() - begin >= SECONDS:
+            break
         for turn, taken in zip(turns, samples, strict=True):
-            uncounted = taken[0] < LONG_CALL
-            taken.append(turn(1 + uncounted)[-1])
+            if taken[0] < ONE_IS_ENOUGH:
+                uncounted = taken[0] < LONG_CALL
+                taken.append(turn(1 + uncounted)[-1])
     return [statistics.median(taken) for taken in samples]
 
 

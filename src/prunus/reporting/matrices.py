@@ -7,6 +7,7 @@ keys and values are one matrix. Where the module is at hand, the matrices are it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,11 +114,9 @@ def linear_matrices(model: CompiledModel, module: Any = None) -> tuple[Matrix, .
     """
     weights = _Weights(model.graph, module)
     steps = dict.fromkeys(step.weight for step in model.program.native_steps if step.weight)
-    return tuple(
-        Matrix(name, measure(weight), _pooled(weight))
-        for step in steps
-        for name, weight in weights.of(step)
-    )
+    named = (pair for step in steps for pair in weights.of(step))
+    with ThreadPoolExecutor(model.threads) as pool:
+        return tuple(pool.map(_matrix, *zip(*named, strict=True)))
 
 
 def attention_heads(model: CompiledModel, module: Any = None) -> tuple[Heads, ...]:
@@ -149,6 +148,10 @@ def attention_heads(model: CompiledModel, module: Any = None) -> tuple[Heads, ..
 def kind_of(name: str) -> str:
     """What a weight is in its layer: `output.dense` of `encoder.layer.3.output.dense.weight`."""
     return name.removeprefix(f"{layer_of(name)}.").removesuffix(".weight")
+
+
+def _matrix(name: str, weight: Floats) -> Matrix:
+    return Matrix(name, measure(weight), _pooled(weight))
 
 
 class _Weights:

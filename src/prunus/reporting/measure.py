@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from prunus import __version__
-from prunus.bench import Report, check_engines, read_report, run_bench, save_report
+from prunus.bench import (
+    Report,
+    calls_within,
+    check_engines,
+    read_report,
+    run_bench,
+    save_report,
+)
+from prunus.bench.engines import Arrays
 from prunus.bench.inputs import random_inputs
 from prunus.bench.machine import package_versions, this_machine
 from prunus.bench.shapes import Shape, check_shape
 from prunus.cache import cache_folder
 from prunus.errors import InputError
 from prunus.model import CompiledModel
+from prunus.plan.profile import Profile
 from prunus.reporting.findings import Findings
 from prunus.reporting.growth import (
     GrowthPoint,
@@ -34,7 +44,9 @@ OURS = ("prunus", "prunus-dense")
 OPTIONAL = ("onnxruntime", "openvino")
 """Rivals that take part where they are installed."""
 
-PROFILED_CALLS = 12
+LEAST_PROFILED, MOST_PROFILED = 4, 12
+PROFILED_SECONDS = 1.0
+"""Time to spend on the traced calls of a plan, within so many."""
 
 Loader = Callable[[], Any]
 Progress = Callable[[str], None]
@@ -80,6 +92,7 @@ def report(
     _check(model, names, shape)
     inputs = random_inputs(model.input_names, shape, model.vocabulary)
     model(**inputs)  # a shape that it does not take is told now
+    load = _nothing if load_module is None else functools.cache(load_module)
 
     stages = Stages(_key(model, names, shape, rounds, seconds), say)
     timed = stages.take(
@@ -91,8 +104,10 @@ def report(
             shapes=(shape,),
             rounds=rounds,
             seconds=seconds,
+            least_calls=1,
             density={model.source.name: model.density},
             cache=cache_folder(),
+            meanwhile=load,
             progress=say,
         ),
         save_report,
@@ -101,17 +116,16 @@ def report(
     dense = model.recompile(sparse=False)
     growth = stages.take(
         "growth",
-        lambda: measure_growth(model, dense, growth_shapes(model, shape), say),
+        lambda: measure_growth(
+            model, dense, growth_shapes(model, shape), say, _known(timed, shape)
+        ),
         save_growth,
         read_growth,
     )
     say("profiling")
-    profile, dense_profile = (each.profile(inputs, PROFILED_CALLS) for each in (model, dense))
-    module = None
-    if load_module is not None:
-        say("loading the module")
-        module = load_module()
+    profile, dense_profile = (_profile(each, inputs) for each in (model, dense))
     say("measuring zeros")
+    module = load()
     matrices, heads = linear_matrices(model, module), attention_heads(model, module)
     parity = measure_parity(model, dense, module, say)
     stages.finish()
@@ -127,7 +141,7 @@ def report(
         explanation=model.explain(),
         matrices=matrices,
         heads=heads,
-        growth=_agreeing(growth, timed, shape),
+        growth=growth,
         parity=parity,
         reference="PyTorch" if module is not None else "prunus-dense",
         commands=tuple(commands),
@@ -183,21 +197,24 @@ def _key(
     )
 
 
-def _agreeing(
-    points: Sequence[GrowthPoint], timed: Report, shape: Shape
-) -> tuple[GrowthPoint, ...]:
-    """The points with the benchmark's own medians at its shape, so that a page says one number."""
+def _known(timed: Report, shape: Shape) -> tuple[GrowthPoint, ...]:
+    """What the benchmark says at its shape, so that a page has one number for it."""
     medians = {row.engine: row.seconds.median for row in timed.rows if row.seconds is not None}
-    return tuple(
-        replace(
-            point,
-            sparse=medians.get("prunus", point.sparse),
-            dense=medians.get("prunus-dense", point.dense),
-        )
-        if point.shape == shape
-        else point
-        for point in points
-    )
+    if not medians.keys() >= set(OURS):
+        return ()
+    return (GrowthPoint(shape, *(medians[name] for name in OURS)),)
+
+
+def _profile(model: CompiledModel, inputs: Arrays) -> Profile:
+    begin = time.perf_counter()
+    model(**inputs)
+    call = time.perf_counter() - begin
+    calls = calls_within(PROFILED_SECONDS, call, LEAST_PROFILED, MOST_PROFILED)
+    return model.profile(inputs, calls)
+
+
+def _nothing() -> None:
+    """The module of a model that has none."""
 
 
 def _silent(_: str) -> None:
