@@ -40,16 +40,17 @@ def may_replace(path: Path | None, *, overwrite: bool) -> bool:
     """
     if path is None or overwrite or not sys.stdin.isatty():
         return overwrite
-    is_taken = any(path.iterdir()) if path.is_dir() else path.exists()
-    if not is_taken:
+    from prunus.reporting.output import what_is_taken
+
+    taken = what_is_taken(path)
+    if taken is None:
         return False
     from rich.console import Console
     from rich.prompt import Confirm
     from rich.text import Text
 
-    holds = "holds files already" if path.is_dir() else "is there already"
     return Confirm.ask(
-        Text(f"{path} {holds}. Replace it?"), console=Console(stderr=True), default=False
+        Text(f"{path} {taken}. Replace it?"), console=Console(stderr=True), default=False
     )
 
 

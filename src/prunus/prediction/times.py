@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -79,10 +79,9 @@ class Times:
         read = gauge()
         readings: dict[Job, float] = {}
         self._round(unknown, read, readings, progress, "timing")
-        # Only now is known how fast the gauge can be.
-        disturbed = [job for job in unknown if self._is_slow(readings[job])]
+        disturbed = self._disturbed(unknown, readings)
         self._round(disturbed, read, readings, progress, "timing again, as it was disturbed:")
-        disturbed = [job for job in disturbed if self._is_slow(readings[job])]
+        disturbed = self._disturbed(disturbed, readings)
         for job in disturbed:
             self._seconds[job.name] *= self._seconds[self._gauge] / readings[job]
         return len(disturbed)
@@ -109,6 +108,17 @@ class Times:
             if not self._is_slow(readings[job]):
                 self._write(job.name)
 
+    def _disturbed(self, jobs: Sequence[Job], readings: Mapping[Job, float]) -> list[Job]:
+        """Those that are slow now that it is known how fast the gauge can be. Some were written
+        before that was known: they are taken back.
+        """
+        slow = [job for job in jobs if self._is_slow(readings[job])]
+        stored = self._stored()
+        kept = {name: stored[name] for name in stored.keys() - {job.name for job in slow}}
+        if kept != stored:
+            self._replace(kept)
+        return slow
+
     def _is_slow(self, reading: float) -> bool:
         """Whether the machine was busy with other things, as far as is known by now."""
         return reading > DISTURBED * self._seconds[self._gauge]
@@ -116,8 +126,10 @@ class Times:
     def _write(self, name: str) -> None:
         """Write it beside what another process measured meanwhile."""
         own = {each: self._seconds[each] for each in (name, self._gauge)}
-        merged = {**self._stored(), **own}
-        cache.write(KIND, self._key, json.dumps(merged).encode())
+        self._replace({**self._stored(), **own})
+
+    def _replace(self, seconds: Mapping[str, float]) -> None:
+        cache.write(KIND, self._key, json.dumps(seconds).encode())
 
     def _stored(self) -> dict[str, float]:
         stored = cache.read(KIND, self._key)

@@ -9,6 +9,13 @@ from prunus.errors import InputError
 from prunus.reporting.style import FORMATS, required
 
 
+def what_is_taken(path: Path) -> str | None:
+    """What would be replaced: a file that "is there already", or what a folder "holds"."""
+    if path.is_dir():
+        return "holds files already" if any(path.iterdir()) else None
+    return "is there already" if path.exists() else None
+
+
 def check_output(path: Path, *, overwrite: bool = False) -> None:
     """Raise `InputError` where a file cannot be written, or is there and may not be replaced."""
     folder = path.absolute().parent
@@ -18,10 +25,9 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
         raise InputError(f"{path} cannot be written: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK):
         raise InputError(f"{path} cannot be written: {folder} may not be written to")
-    if path.exists() and not overwrite:
+    if not overwrite and (taken := what_is_taken(path)):
         raise InputError(
-            f"{path} is there already; give another name, or --overwrite (overwrite=True) to "
-            "replace it"
+            f"{path} {taken}; give another name, or --overwrite (overwrite=True) to replace it"
         )
 
 
@@ -38,9 +44,9 @@ def check_folder(folder: Path, *, overwrite: bool = False) -> None:
     may not be replaced.
     """
     if folder.is_dir():
-        if not overwrite and any(folder.iterdir()):
+        if not overwrite and (taken := what_is_taken(folder)):
             raise InputError(
-                f"{folder} holds files already; give an empty folder, or --overwrite "
+                f"{folder} {taken}; give an empty folder, or --overwrite "
                 "(overwrite=True) to replace figures in it"
             )
         if not os.access(folder, os.W_OK):
