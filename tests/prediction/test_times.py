@@ -129,6 +129,22 @@ def test_a_machine_that_is_busy_all_the_time_is_found_out_by_what_it_was_today()
     assert "d" not in Times(OPTIONS)
 
 
+def test_what_is_measured_as_a_whole_is_repeated_until_it_is_quiet() -> None:
+    times = Times(OPTIONS)
+    assert times.undisturbed(lambda: ("quiet", 1.0)) == ("quiet", False)
+
+    def tries(*readings: float) -> tuple[str, bool]:
+        left = iter(readings)
+        answer = times.undisturbed(lambda: (f"{(reading := next(left))}", reading))
+        assert next(left, None) is None, "it was measured as often as that"
+        return answer
+
+    assert tries(3.0, 1.1) == ("1.1", False)
+    assert tries(4.0, 2.0, 3.0) == ("2.0", True)
+    assert tries(0.5) == ("0.5", False)
+    assert tries(1.1, 0.9, 0.7) == ("0.7", True), "it was faster than that"
+
+
 def test_another_process_loses_nothing() -> None:
     one, two = Times(OPTIONS), Times(OPTIONS)
     Machine().take(one)

@@ -93,8 +93,8 @@ class WhatIf(Records):
         predictor: Predicts any other.
         answers: Least sparsity for a target, break-even, which layers first, recipes by layer.
         skipped: What is not in the grid, and why.
-        disturbed: How many measurements fell twice into moments in which the machine was busy with
-            other things, and may be too slow.
+        disturbed: How many measurements fell into moments in which the machine was busy with other
+            things, also when they were repeated, and may be too long.
     """
 
     model: str

@@ -67,8 +67,8 @@ def _header(found: WhatIf) -> Iterator[str]:
     if found.disturbed:
         yield (
             f"The machine was busy with other things during {count(found.disturbed, 'measurement')}"
-            ", also when repeated, so predictions may be too slow; they are not remembered: ask "
-            "again when it is quiet."
+            ", also when repeated, so times may be too long; they are not remembered: ask again "
+            "when it is quiet."
         )
 
 

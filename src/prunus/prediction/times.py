@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeVar
 
 from prunus import cache
 from prunus.kernels.compiler import code_version
@@ -20,6 +21,11 @@ KIND = "layer-times"
 DISTURBED = 1.2
 """Over its fastest reading of the day, at least, the gauge reads then; on a quiet machine it stays
 below. Older readings do not count: a processor that was cool then may be slower for good."""
+
+MOST_TRIES = 3
+"""To find a quiet moment for what is measured as a whole."""
+
+Result = TypeVar("Result")
 
 Gauge = Callable[[], float]
 """Seconds of a fixed piece of work."""
@@ -86,6 +92,26 @@ class Times:
             self._seconds[job.name] *= self._seconds[self._gauge] / readings[job]
         return len(disturbed)
 
+    def undisturbed(self, measure: Callable[[], tuple[Result, float]]) -> tuple[Result, bool]:
+        """Measure until the gauge is quiet meanwhile, a few times at most.
+
+        Args:
+            measure: Gives a result, and what the gauge read beside it.
+
+        Returns:
+            The result beside which the gauge was fastest, and whether even that was disturbed.
+        """
+        best, least = measure()
+        for _ in range(1, MOST_TRIES):
+            self._learn(least)
+            if not self._is_slow(least):
+                break
+            result, reading = measure()
+            if reading < least:
+                best, least = result, reading
+        self._learn(least)
+        return best, self._is_slow(least)
+
     def _round(
         self,
         jobs: Sequence[Job],
@@ -102,9 +128,7 @@ class Times:
             after = read()
             readings[job] = (before + after) / 2
             before = after
-            self._seconds[self._gauge] = min(
-                readings[job], self._seconds.get(self._gauge, math.inf)
-            )
+            self._learn(readings[job])
             if not self._is_slow(readings[job]):
                 self._write(job.name)
 
@@ -118,6 +142,9 @@ class Times:
         if kept != stored:
             self._replace(kept)
         return slow
+
+    def _learn(self, reading: float) -> None:
+        self._seconds[self._gauge] = min(reading, self._seconds.get(self._gauge, math.inf))
 
     def _is_slow(self, reading: float) -> bool:
         """Whether the machine was busy with other things, as far as is known by now."""

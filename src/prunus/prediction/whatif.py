@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -27,11 +27,14 @@ from prunus.prediction.pruned import find_layers, prune
 from prunus.prediction.questions import answers
 from prunus.prediction.rest import rest_of, structure
 from prunus.prediction.result import Built, Combination, WhatIf
-from prunus.prediction.times import Job, Progress, Times
+from prunus.prediction.times import Gauge, Job, Progress, Times
 from prunus.sparsity import Method, SparsityRecipe
 
 REST_RECIPE = SparsityRecipe(0.9, None, None)
 """What the model has when the rest of a call is measured."""
+
+BUILT_SECONDS = 0.2
+"""Length of a turn of what was built."""
 
 LOOKED_AT = 0.9
 """Where no target is given: the share of zeros that pruning most often ends at, so this one is
@@ -91,6 +94,7 @@ def whatif(
     first = study.shapes[0]
     for_speedup = predictor.dense_call(first) / speedup if speedup else math.inf
     chosen = worth_a_look(grid, first, min(target or math.inf, for_speedup))[:build]
+    built, disturbed_runs = study.built(chosen, grid)
     return WhatIf(
         model=model.source.name,
         method=method,
@@ -100,11 +104,11 @@ def whatif(
         shapes=study.shapes,
         recipes=recipes,
         grid=grid,
-        built=tuple(study.built(chosen, grid)),
+        built=built,
         predictor=predictor,
         answers=answers(predictor, recipes, study.shapes, target=target, speedup=speedup),
         skipped=skipped,
-        disturbed=disturbed,
+        disturbed=disturbed + disturbed_runs,
     )
 
 
@@ -208,25 +212,30 @@ class _Study:
 
     def built(
         self, chosen: Sequence[SparsityRecipe], grid: Sequence[Combination]
-    ) -> Iterator[Built]:
-        """Build these recipes and the dense model, and time them side by side at every shape."""
+    ) -> tuple[tuple[Built, ...], int]:
+        """Build these recipes and the dense model, and time them side by side at every shape; and
+        at how many shapes that was disturbed.
+        """
         if not chosen:
-            return
+            return (), 0
         models = [self.model.recompile(sparse=False)]
         for number, recipe in enumerate(chosen):
             self.progress(number, len(chosen), f"building {recipe}")
             models.append(self._pruned(recipe, self.method))
+        gauge = make_gauge(self.model.options)
+        built, disturbed = list[Built](), 0
         for shape in self.shapes:
             inputs = self._inputs(shape)
             self.progress(len(chosen), len(chosen), f"running at {shape[0]}x{shape[1]}")
             calls = [partial(model, **inputs) for model in models]
             expected, *found = (float_arrays(call()) for call in calls)
-            samples = interleave([turn_of(call) for call in calls], seconds=0.2)
-            dense, *medians = map(statistics.median, samples)
+            (dense, *medians), slow = self.times.undisturbed(partial(_side_by_side, calls, gauge))
+            disturbed += slow
             predicted = {each.recipe: each for each in grid if each.shape == shape}
             for recipe, median, answer in zip(chosen, medians, found, strict=True):
                 distance = _distance(answer, expected) if self.method == "magnitude" else None
-                yield Built(predicted[recipe], median, dense, distance)
+                built.append(Built(predicted[recipe], median, dense, distance))
+        return tuple(built), disturbed
 
     def _patterns(self) -> dict[str, tuple[SparsityRecipe, ...]]:
         """The recipes that are measured for each pattern."""
@@ -278,6 +287,14 @@ class _Study:
     def _tokens(self, layer: Layer, shape: Shape) -> int:
         sizes = bind_sizes(self.model.graph.inputs, self._inputs(shape))
         return evaluate(parse_dim(layer.tokens), sizes)
+
+
+def _side_by_side(calls: Sequence[Callable[[], object]], gauge: Gauge) -> tuple[list[float], float]:
+    """The median seconds of each call, all in turns, and what the gauge read in its own turns."""
+    turns = [*map(turn_of, calls), lambda count: [gauge() for _ in range(count)]]
+    samples = interleave(turns, seconds=BUILT_SECONDS, least_calls=1, have_run=True)
+    *medians, reading = map(statistics.median, samples)
+    return medians, reading
 
 
 def _distance(answer: Arrays, expected: Arrays) -> float:
