@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from harness import figure, header, make_bert, make_parser, say, table, write_js
 from prunus import cache
 
 
+MODEL, PAGE = "my-pruned-bert", "report.html"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one process took."""
@@ -30,12 +34,13 @@ class Run:
     peak_bytes: int
 
 
-def run(*command: str | Path, environment: dict[str, str]) -> Run:
-    """A process of the command line, and nothing else."""
+def run(*command: str, folder: Path) -> Run:
+    """A process of the command line in a folder, with a cache there, and nothing else."""
     begin = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "prunus", *command], env=environment, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "prunus", *command], cwd=folder, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
+        env={**os.environ, cache.VARIABLE: str(folder / "cache")},
     )  # fmt: skip
     assert process.stderr is not None
     said = process.stderr.read()
@@ -48,31 +53,29 @@ def run(*command: str | Path, environment: dict[str, str]) -> Run:
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Run]:
     """Every command's run; the median ones where several are asked for."""
-    environment = {**os.environ, cache.VARIABLE: str(folder / "cache")}
-    model, page = folder / "model", folder / "report.html"
     common = ("-t", str(arguments.threads))
     say("writing the checkpoint")
-    make_bert(arguments.recipe, arguments.size).save_pretrained(model)
+    make_bert(arguments.recipe, arguments.size).save_pretrained(folder / MODEL)
 
-    def repeated(*command: str | Path, warm_up: bool) -> Run:
+    def repeated(*command: str, warm_up: bool) -> Run:
         runs = []
         for number in range(arguments.rounds + warm_up):
             say(f"prunus {command[0]}, {number + 1} of {arguments.rounds + warm_up}")
-            runs.append(run(*command, *common, environment=environment))
+            runs.append(run(*command, *common, folder=folder))
         counted = runs[warm_up:]
         return Run(
             statistics.median(each.seconds for each in counted),
             max(each.peak_bytes for each in counted),
         )
 
-    grid = ("whatif", model, "--pattern", arguments.patterns, "--build", "0")
+    grid = ("whatif", MODEL, "--pattern", arguments.patterns, "--build", "0")
     engines = () if arguments.engines is None else ("--engine", arguments.engines)
     say("prunus whatif, nothing remembered")
     return {
-        "inspect": repeated("inspect", model, warm_up=True),
-        "whatif, nothing remembered": run(*grid, *common, environment=environment),
+        "inspect": repeated("inspect", MODEL, warm_up=True),
+        "whatif, nothing remembered": run(*grid, *common, folder=folder),
         "whatif, all remembered": repeated(*grid, warm_up=False),
-        "report": repeated("report", model, "-o", page, "--overwrite", *engines, warm_up=True),
+        "report": repeated("report", MODEL, "-o", PAGE, "--force", *engines, warm_up=True),
     }
 
 
@@ -81,13 +84,16 @@ def main() -> None:
     parser = make_parser(__doc__, rounds=3, seconds=None)
     parser.add_argument("--recipe", default="0.9", help="zeros of the checkpoint")
     parser.add_argument("--patterns", default="1x1,4x1,1x4,16x1,4x4,2:4", help="of the grid")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="keep the report's page there")
     parser.add_argument("--engines", help="of the report; all that are installed unless given")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runs = measure(folder, arguments)
-        size = sum(path.stat().st_size for path in (folder / "model").glob("*.safetensors"))
-        page = (folder / "report.html").stat().st_size
+        size = sum(path.stat().st_size for path in folder.glob(f"{MODEL}/*.safetensors"))
+        page = (folder / PAGE).stat().st_size
+        if arguments.page is not None:
+            shutil.copyfile(folder / PAGE, arguments.page)
     print(header(f"{arguments.size} size, {arguments.recipe} zeros", arguments) + "\n")
     cells = [
         (f"prunus {name}", figure(each.seconds), f"{each.peak_bytes / 1e6:.0f}")

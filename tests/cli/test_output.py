@@ -104,15 +104,15 @@ def test_a_person_is_asked_before_anything_is_replaced(
     file.parent.mkdir(exist_ok=True)
     file.write_text("")
     monkeypatch.setattr("sys.stdin", Terminal(typed))
-    assert may_replace(path, overwrite=False) is answer
+    assert may_replace(path, force=False) is answer
     asked = capsys.readouterr()
     assert asked.out == "" and f"{path}" in asked.err and "Replace it?" in asked.err
 
 
 def test_nobody_is_asked_without_need(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("")
-    assert may_replace(tmp_path / "there", overwrite=False) is False, "no person is there"
+    assert may_replace(tmp_path / "there", force=False) is False, "no person is there"
     monkeypatch.setattr("sys.stdin", Terminal(""))
-    assert may_replace(tmp_path / "there", overwrite=True) is True
-    assert may_replace(tmp_path / "new", overwrite=False) is False
-    assert may_replace(None, overwrite=False) is False
+    assert may_replace(tmp_path / "there", force=True) is True
+    assert may_replace(tmp_path / "new", force=False) is False
+    assert may_replace(None, force=False) is False

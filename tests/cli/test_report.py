@@ -41,7 +41,7 @@ def test_the_page_says_what_was_measured(prunus: Any, pruned_folder: Path, tmp_p
     suffixes = {path.suffix for path in plots.iterdir()}
     assert suffixes == {".svg", ".png"}
     again = prunus("report", pruned_folder, *QUICK, "-o", page)
-    assert again.status == 2 and "--overwrite" in again.stderr
+    assert again.status == 2 and "--force" in again.stderr
 
 
 def test_rows_for_machines(prunus: Any, pruned_folder: Path) -> None:

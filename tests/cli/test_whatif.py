@@ -27,7 +27,7 @@ def test_tables_for_people(prunus: Any, dense_folder: Path, tmp_path: Path) -> N
     assert drawn.tag.endswith("svg")
     assert {"1x1", "16x1", "2:4"} <= {text.strip() for text in drawn.itertext()}
     again = prunus("whatif", dense_folder, *GRID, "--plot", plot)
-    assert again.status == 2 and "--overwrite" in again.stderr
+    assert again.status == 2 and "--force" in again.stderr
 
 
 def test_data_for_machines(prunus: Any, dense_folder: Path) -> None:

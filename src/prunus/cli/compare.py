@@ -65,9 +65,6 @@ def compare(
             metavar="FILE", show_default=False, help="Draw time over the metric, as .svg or .png."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a plot that is there.")
-    ] = False,
     json: Json = False,
     csv: Csv = False,
     debug: Debug = False,
@@ -92,10 +89,10 @@ def compare(
     if values is not None:
         check_metric(dict.fromkeys(labels), values, metric_name)
     shapes = parse_shapes(shape)
+    overwrite = may_replace(plot, force=options.force)
     if plot is not None:
         from prunus.reporting.output import check_plot
 
-        overwrite = may_replace(plot, overwrite=overwrite)
         check_plot(plot, overwrite=overwrite)
     with progress() as say:
         found = measure(

@@ -190,8 +190,8 @@ class ModelOptions(HubOptions):
         bool,
         typer.Option(
             "--force",
-            rich_help_panel=_SIMULATING,
-            help="Simulate although the model is measured to be pruned already.",
+            help="Go on where prunus would stop: replace files that are there, simulate although "
+            "the model is measured to be pruned already.",
         ),
     ] = False
 

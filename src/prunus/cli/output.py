@@ -34,12 +34,12 @@ def check_format(*, json: bool, csv: bool) -> None:
         raise InputError("--json and --csv both want standard output; give one of them")
 
 
-def may_replace(path: Path | None, *, overwrite: bool) -> bool:
+def may_replace(path: Path | None, *, force: bool) -> bool:
     """Whether a file, or what a folder holds, may be replaced: as told, or as a person at a
     terminal answers. Asked before anything is measured.
     """
-    if path is None or overwrite or not sys.stdin.isatty():
-        return overwrite
+    if path is None or force or not sys.stdin.isatty():
+        return force
     from prunus.reporting.output import what_is_taken
 
     taken = what_is_taken(path)

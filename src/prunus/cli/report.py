@@ -49,9 +49,6 @@ def report(
             metavar="FOLDER", show_default=False, help="Also write each figure, as SVG and PNG."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there.")
-    ] = False,
     json: Json = False,
     csv: Csv = False,
     debug: Debug = False,
@@ -68,7 +65,7 @@ def report(
     if output is None and plots is None and not (json or csv):
         raise InputError("nothing is asked for: give -o FILE, --plots FOLDER, --json or --csv")
     replace_page, replace_plots = (
-        may_replace(path, overwrite=overwrite) for path in (output, plots)
+        may_replace(path, force=options.force) for path in (output, plots)
     )
     if output is not None:
         check_output(output, overwrite=replace_page)

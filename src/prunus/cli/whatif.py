@@ -68,9 +68,6 @@ def whatif(
             metavar="FILE", show_default=False, help="Draw speed-up over zeros, as .svg or .png."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a plot that is there.")
-    ] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Measure again what is remembered.")] = False,
     json: Json = False,
     csv: Csv = False,
@@ -99,7 +96,7 @@ def whatif(
     if plot is not None:
         from prunus.reporting.output import check_plot
 
-        check_plot(plot, overwrite=may_replace(plot, overwrite=overwrite))
+        check_plot(plot, overwrite=may_replace(plot, force=options.force))
     model = find_model(options)
     with _bar() as show:
         show(0, 1, f"opening {model.name}")

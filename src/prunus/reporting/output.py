@@ -27,7 +27,7 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
         raise InputError(f"{path} cannot be written: {folder} may not be written to")
     if not overwrite and (taken := what_is_taken(path)):
         raise InputError(
-            f"{path} {taken}; give another name, or --overwrite (overwrite=True) to replace it"
+            f"{path} {taken}; give another name, or --force (overwrite=True) to replace it"
         )
 
 
@@ -46,7 +46,7 @@ def check_folder(folder: Path, *, overwrite: bool = False) -> None:
     if folder.is_dir():
         if not overwrite and (taken := what_is_taken(folder)):
             raise InputError(
-                f"{folder} {taken}; give an empty folder, or --overwrite "
+                f"{folder} {taken}; give an empty folder, or --force "
                 "(overwrite=True) to replace figures in it"
             )
         if not os.access(folder, os.W_OK):
