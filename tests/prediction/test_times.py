@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,17 +91,38 @@ def test_what_was_disturbed_is_measured_again() -> None:
     assert all(name in Times(OPTIONS) for name in NAMES)
 
 
-def test_what_is_disturbed_twice_is_scaled_and_not_remembered() -> None:
+def test_what_is_disturbed_twice_is_scaled_until_it_is_measured_again() -> None:
     machine = Machine(itertools.chain([1.0], itertools.repeat(4.0)))
     times = Times(OPTIONS)
     assert machine.take(times) == 2
     # b's second time has a slow gauge on both sides, so it is scaled to what it takes when quiet.
     assert [times[name] for name in NAMES] == [1, 2, 3]
     remembered = Times(OPTIONS)
-    assert [name in remembered for name in NAMES] == [True, False, False]
+    assert [remembered[name] for name in NAMES] == [1, 2, 3]
     machine = Machine()
     assert machine.take(remembered) == 0
     assert machine.measured == ["b", "c"]
+    machine = Machine()
+    assert machine.take(Times(OPTIONS)) == 0
+    assert not machine.measured
+
+
+def test_what_is_scaled_is_forgotten_on_the_next_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    tomorrow = date.today() + timedelta(1)
+    Machine(itertools.chain([1.0], itertools.repeat(4.0))).take(Times(OPTIONS))
+    monkeypatch.setattr(module, "date", SimpleNamespace(today=lambda: tomorrow))
+    assert [name in Times(OPTIONS) for name in NAMES] == [True, False, False]
+
+
+def test_measuring_again_does_not_take_long() -> None:
+    now = itertools.count()  # every look at the clock takes a second
+    machine = Machine(itertools.chain([1.0], itertools.repeat(4.0)))
+    times = Times(OPTIONS, clock=lambda: float(next(now)))
+    assert machine.take(times) == 2
+    assert machine.measured == ["a", "b", "c", "b"], "there was no time for c"
+    machine = Machine()
+    assert machine.take(Times(OPTIONS, clock=lambda: 4.0 * next(now))) == 2
+    assert not machine.measured, "what is scaled does for now"
 
 
 def test_a_machine_that_was_busy_from_the_start_is_found_out_later() -> None:
@@ -115,7 +138,10 @@ def test_what_was_written_before_the_machine_was_faster_is_taken_back() -> None:
     times = Times(OPTIONS)
     assert machine.take(times) == 2
     assert machine.measured == ["a", "b", "c", "a", "b"]
-    assert [name in Times(OPTIONS) for name in NAMES] == [False, False, True]
+    assert [times[name] for name in NAMES] == [pytest.approx(4 / 3), 2, 3]
+    machine = Machine()
+    assert machine.take(Times(OPTIONS)) == 0
+    assert machine.measured == ["a", "b"]
 
 
 def test_a_machine_that_is_busy_all_the_time_is_found_out_by_what_it_was_today() -> None:
@@ -126,7 +152,7 @@ def test_a_machine_that_is_busy_all_the_time_is_found_out_by_what_it_was_today()
     jobs = [Job("d", "layer d", busy._job("c"))]
     assert times.take(jobs, lambda: busy._gauge, lambda *_: None) == 1
     assert times["d"] == pytest.approx(3.0), "scaled by the gauge"
-    assert "d" not in Times(OPTIONS)
+    assert Times(OPTIONS).take(jobs, lambda: busy._gauge, lambda *_: None) == 1
 
 
 def test_what_is_measured_as_a_whole_is_repeated_until_it_is_quiet() -> None:

@@ -35,7 +35,7 @@ is long, its many tokens share what is read from memory."""
 FEWEST_COPIES, MOST_COPIES = 2, 400
 
 LEAST_PAIRS, MOST_PAIRS = 3, 40
-SECONDS = 0.15
+SECONDS = 0.1
 """Time to spend on the calls of one measurement, within so many pairs of them."""
 
 GAUGE = Layer("gauge", 512, 512)

@@ -94,7 +94,7 @@ class WhatIf(Records):
         answers: Least sparsity for a target, break-even, which layers first, recipes by layer.
         skipped: What is not in the grid, and why.
         disturbed: How many measurements fell into moments in which the machine was busy with other
-            things, also when they were repeated, and may be too long.
+            things, also when they were repeated. Those of single layers are scaled.
     """
 
     model: str

@@ -67,8 +67,8 @@ def _header(found: WhatIf) -> Iterator[str]:
     if found.disturbed:
         yield (
             f"The machine was busy with other things during {count(found.disturbed, 'measurement')}"
-            ", also when repeated, so times may be too long; they are not remembered: ask again "
-            "when it is quiet."
+            ". They are scaled by what a fixed piece of work took meanwhile, which is less sure. "
+            "Some are measured again each time that you ask, all of them with --anew (anew=True)."
         )
 
 

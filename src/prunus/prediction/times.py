@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
@@ -21,6 +22,9 @@ KIND = "layer-times"
 DISTURBED = 1.2
 """Over its fastest reading of the day, at least, the gauge reads then; on a quiet machine it stays
 below. Older readings do not count: a processor that was cool then may be slower for good."""
+
+PATIENCE, LEAST_PATIENCE = 0.25, 1.5
+"""Time for measuring again: the share of what measuring took, and seconds at least."""
 
 MOST_TRIES = 3
 """To find a quiet moment for what is measured as a whole."""
@@ -42,11 +46,21 @@ class Job:
         name: What it is remembered under: all that its time depends on.
         label: What a person reads of it meanwhile.
         measure: Gives seconds.
+        takes: Seconds that measuring it takes, about.
     """
 
     name: str
     label: str
     measure: Callable[[], float]
+    takes: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds, and what the gauge read beside them."""
+
+    seconds: float
+    gauge: float
 
 
 class Times:
@@ -54,43 +68,50 @@ class Times:
     kernels.
     """
 
-    def __init__(self, options: Options, *, anew: bool = False) -> None:
-        target = options.target
+    def __init__(
+        self, options: Options, *, anew: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        target, today = options.target, date.today().isoformat()
         machine = f"{processor_name()} {target.triple} {target.cpu} {target.features}"
         self._key = f"{machine} {options.threads} {options.tune} {code_version()}"
         self._seconds = {} if anew else self._stored()
-        self._gauge = f"gauge {date.today().isoformat()}"
+        self._gauge, self._scaled = f"gauge {today}", f"scaled {today} "
+        self._clock = clock
 
     def __getitem__(self, name: str) -> float:
-        return self._seconds[name]
+        scaled = self._scaled + name
+        return self._seconds[name if name in self._seconds else scaled]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._seconds
+        return name in self._seconds or self._scaled + name in self._seconds
 
     def take(self, jobs: Iterable[Job], gauge: Callable[[], Gauge], progress: Progress) -> int:
-        """Measure what is not remembered; returns how many were disturbed twice.
+        """Measure what is not remembered; returns how many were disturbed and are scaled.
 
-        What is measured while the gauge is slow is measured again after all others. What is slow
-        then too is scaled by the gauge, serves this process alone, and is measured anew by the
-        next. All else is written at once, so that an interrupted run loses none.
+        What is measured while the gauge is slow is measured again after all others, as long as
+        there is time. What is slow then too is scaled by the gauge; for the rest of the day that is
+        used, and measured again by the next who ask, a little each time. All else is written at
+        once, so that an interrupted run loses none.
 
         Args:
             jobs: What must be known; the same one may come several times.
             gauge: Makes the gauge, where anything is to be measured.
             progress: Told before each measurement.
         """
-        unknown = list({job.name: job for job in jobs if job.name not in self}.values())
-        if not unknown:
+        unsure = [
+            job for job in {job.name: job for job in jobs}.values() if job.name not in self._seconds
+        ]
+        if not unsure:
             return 0
-        read = gauge()
-        readings: dict[Job, float] = {}
-        self._round(unknown, read, readings, progress, "timing")
-        disturbed = self._disturbed(unknown, readings)
-        self._round(disturbed, read, readings, progress, "timing again, as it was disturbed:")
-        disturbed = self._disturbed(disturbed, readings)
-        for job in disturbed:
-            self._seconds[job.name] *= self._seconds[self._gauge] / readings[job]
-        return len(disturbed)
+        read, begin = gauge(), self._clock()
+        latest: dict[Job, Measured] = {}
+        self._measure([job for job in unsure if job.name not in self], latest, read, progress)
+        now = self._clock()
+        # Only now is known how fast the gauge can be.
+        again = [job for job in unsure if job not in latest or self._is_slow(latest[job].gauge)]
+        end = now + max(LEAST_PATIENCE, PATIENCE * (now - begin))
+        self._measure(again, latest, read, progress, end)
+        return sum(job.name not in self._seconds for job in unsure)
 
     def undisturbed(self, measure: Callable[[], tuple[Result, float]]) -> tuple[Result, bool]:
         """Measure until the gauge is quiet meanwhile, a few times at most.
@@ -102,46 +123,53 @@ class Times:
             The result beside which the gauge was fastest, and whether even that was disturbed.
         """
         best, least = measure()
+        self._learn(least)
         for _ in range(1, MOST_TRIES):
-            self._learn(least)
             if not self._is_slow(least):
                 break
             result, reading = measure()
+            self._learn(reading)
             if reading < least:
                 best, least = result, reading
-        self._learn(least)
         return best, self._is_slow(least)
 
-    def _round(
+    def _measure(
         self,
         jobs: Sequence[Job],
+        latest: dict[Job, Measured],
         read: Gauge,
-        readings: dict[Job, float],
         progress: Progress,
-        doing: str,
+        end: float = math.inf,
     ) -> None:
-        """Measure each once, and note what the gauge read beside it."""
+        """Measure each once while there is time."""
         before = read()
+        doing = "timing" if end == math.inf else "timing again, as it was disturbed:"
         for number, job in enumerate(jobs):
+            if self._clock() + job.takes > end:
+                continue
             progress(number, len(jobs), f"{doing} {job.label}")
-            self._seconds[job.name] = job.measure()
+            seconds = job.measure()
             after = read()
-            readings[job] = (before + after) / 2
+            self._learn((before + after) / 2)
+            latest[job] = Measured(seconds, (before + after) / 2)
             before = after
-            self._learn(readings[job])
-            if not self._is_slow(readings[job]):
-                self._write(job.name)
+            if not self._is_slow(latest[job].gauge):
+                self._seconds[job.name] = seconds
+                self._write({each: self._seconds[each] for each in (job.name, self._gauge)})
+        self._scale(latest)
 
-    def _disturbed(self, jobs: Sequence[Job], readings: Mapping[Job, float]) -> list[Job]:
-        """Those that are slow now that it is known how fast the gauge can be. Some were written
-        before that was known: they are taken back.
+    def _scale(self, latest: Mapping[Job, Measured]) -> None:
+        """Scale what is slow, now that it is known how fast the gauge can be. Some was written
+        before that was known: it is taken back.
         """
-        slow = [job for job in jobs if self._is_slow(readings[job])]
-        stored = self._stored()
-        kept = {name: stored[name] for name in stored.keys() - {job.name for job in slow}}
-        if kept != stored:
-            self._replace(kept)
-        return slow
+        slow = {job.name: each for job, each in latest.items() if self._is_slow(each.gauge)}
+        for name, each in slow.items():
+            self._seconds.pop(name, None)
+            fastest = self._seconds[self._gauge]
+            self._seconds[self._scaled + name] = each.seconds * fastest / each.gauge
+        if slow:
+            scaled = {name: self._seconds[name] for name in map(self._scaled.__add__, slow)}
+            self._write(scaled, without=slow)
 
     def _learn(self, reading: float) -> None:
         self._seconds[self._gauge] = min(reading, self._seconds.get(self._gauge, math.inf))
@@ -150,13 +178,11 @@ class Times:
         """Whether the machine was busy with other things, as far as is known by now."""
         return reading > DISTURBED * self._seconds[self._gauge]
 
-    def _write(self, name: str) -> None:
-        """Write it beside what another process measured meanwhile."""
-        own = {each: self._seconds[each] for each in (name, self._gauge)}
-        self._replace({**self._stored(), **own})
-
-    def _replace(self, seconds: Mapping[str, float]) -> None:
-        cache.write(KIND, self._key, json.dumps(seconds).encode())
+    def _write(self, seconds: Mapping[str, float], without: Collection[str] = ()) -> None:
+        """Write them beside what another process measured meanwhile."""
+        merged = {**self._stored(), **seconds}
+        kept = {name: each for name, each in merged.items() if name not in without}
+        cache.write(KIND, self._key, json.dumps(kept).encode())
 
     def _stored(self) -> dict[str, float]:
         stored = cache.read(KIND, self._key)

@@ -33,6 +33,9 @@ from prunus.sparsity import Method, SparsityRecipe
 REST_RECIPE = SparsityRecipe(0.9, None, None)
 """What the model has when the rest of a call is measured."""
 
+REST_TAKES = 5.0
+"""Seconds that building and measuring it takes, about."""
+
 BUILT_SECONDS = 0.2
 """Length of a turn of what was built."""
 
@@ -257,6 +260,7 @@ class _Study:
                 f"rest {digest} {shape[0]}x{shape[1]}",
                 f"all but the linear layers of {REST_RECIPE}, {shape[0]}x{shape[1]}",
                 partial(self._rest_seconds, pruned, shape, within),
+                takes=REST_TAKES,
             )
             for shape in self.shapes
         }
