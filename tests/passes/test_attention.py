@@ -9,7 +9,7 @@ from prunus.ir import Attrs, Graph, Node, interpret, verify
 from prunus.passes import Notes, head_report
 from prunus.passes.cancel_shapes import cancel_shapes
 from prunus.passes.fuse_attention import fuse_attention
-from prunus.passes.merge_qkv import merge_qkv, merged_name
+from prunus.passes.merge_qkv import merge_qkv, merged_name, merged_names
 from tests.graphs import GraphBuilder, eager_attention, split_heads
 
 RANDOM = np.random.default_rng(0)
@@ -198,6 +198,14 @@ def test_layers_that_share_their_weights_share_the_merged_one() -> None:
 def test_names_that_have_little_in_common() -> None:
     assert merged_name(["a.q.weight", "a.k.weight"]) == "a.q+k.weight"
     assert merged_name(["q_0", "layer.k", "v"]) == "q_0+layer.k+v"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("l.0.q.weight", "l.0.k.weight", "l.0.v.weight"), ("q_0", "layer.k", "v"), ("l.0.weight",)],
+)
+def test_the_names_behind_a_merged_one(names: tuple[str, ...]) -> None:
+    assert merged_names(merged_name(list(names))) == names
 
 
 # heads

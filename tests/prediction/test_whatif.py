@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 import prunus
 from prunus.errors import InputError
+from prunus.ir import Constant
 from prunus.prediction import layer_times, times
 from prunus.prediction import whatif as module
 from prunus.prediction.pruned import find_layers, prune
@@ -120,6 +122,17 @@ def test_zeros_come_where_a_recipe_says(model: prunus.CompiledModel) -> None:
     np.testing.assert_array_equal(dense[dense != 0], kept[dense != 0])
     for layer in layers[1:]:
         assert graph.constants[layer.name] is model.graph.constants[layer.name]
+
+
+def test_magnitude_prunes_queries_keys_and_values_each_by_itself(
+    model: prunus.CompiledModel,
+) -> None:
+    (name, *_) = (each.name for each in find_layers(model.graph) if "+" in each.name)
+    sizes = np.repeat([1, 100, 10_000], model.graph.constants[name].type.sizes({})[0] // 3)
+    scaled = Constant(model.graph.constants[name].dense() * sizes[:, None].astype(np.float32))
+    graph = replace(model.graph, constants={**model.graph.constants, name: scaled})
+    made = prune(graph, {name: SparsityRecipe.parse("0.75")}, "magnitude").constants[name].dense()
+    assert [np.count_nonzero(each) for each in np.split(made, 3)] == [made.size // 12] * 3
 
 
 def test_a_person_looks_at_what_meets_the_target_first() -> None:

@@ -10,6 +10,9 @@ from prunus.ir import Graph, Node
 from prunus.passes.pattern import Call, NewConstant, Operand, Value, op
 from prunus.passes.rewrite import Editor, Notes, Replacement, apply_rewrites
 
+MERGED = 3
+"""Queries, keys and values."""
+
 
 def merge_qkv(graph: Graph, notes: Notes) -> Graph:
     """Let one matrix product do what three do: it reads its input once and is large."""
@@ -46,6 +49,17 @@ def merged_name(names: list[str]) -> str:
         return "+".join(names)
     columns = zip(*parts, strict=True)
     return ".".join(c[0] if len(set(c)) == 1 else "+".join(c) for c in columns)
+
+
+def merged_names(name: str) -> tuple[str, ...]:
+    """The three names behind a `merged_name`, or the one name that never was merged."""
+    parts = [part.split("+") for part in name.split(".")]
+    if any(len(part) == MERGED for part in parts) and all(
+        len(part) in (1, MERGED) for part in parts
+    ):
+        return tuple(".".join(part[i % len(part)] for part in parts) for i in range(MERGED))
+    whole = tuple(name.split("+"))
+    return whole if len(whole) == MERGED else (name,)
 
 
 def _is_plain_linear(value: Value) -> bool:

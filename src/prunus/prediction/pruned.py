@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prunus.errors import InputError
 from prunus.ir import Constant, Graph, Node, product
+from prunus.passes.merge_qkv import merged_names
 from prunus.prediction.predictor import Layer
 from prunus.sparsity import BlockSparse, Method, SparsityRecipe, layer_seed, simulate_weight
+
+Floats = NDArray[np.floating[Any]]
 
 
 def find_layers(graph: Graph) -> tuple[Layer, ...]:
@@ -52,24 +58,36 @@ def prune(
 ) -> Graph:
     """The graph with zeros in these weights, by name; the others keep their own.
 
-    Layers that the compiler joined (query, key and value) are pruned as one matrix.
+    Of layers that the compiler joined (query, key and value), "magnitude" prunes each by itself.
     """
     made = {
-        name: pruned_weight(graph.constants[name], recipe, method, layer_seed(seed, name))
+        name: pruned_weight(
+            graph.constants[name], recipe, method, layer_seed(seed, name), len(merged_names(name))
+        )
         for name, recipe in recipes.items()
     }
     return replace(graph, constants={**graph.constants, **made})
 
 
 def pruned_weight(
-    weight: Constant, recipe: SparsityRecipe, method: Method, seed: tuple[int, ...]
+    weight: Constant, recipe: SparsityRecipe, method: Method, seed: tuple[int, ...], parts: int = 1
 ) -> Constant:
-    """One weight under a recipe, stored in the blocks that the recipe speaks of."""
-    dense = weight.dense() if method == "magnitude" else _of_shape(weight)
-    made = simulate_weight(dense, recipe, seed=seed, method=method)
+    """One weight under a recipe, stored in the blocks that the recipe speaks of. What is smallest
+    is sought in each of so many `parts` that lie below one another.
+    """
+    simulate = partial(simulate_weight, recipe=recipe, seed=seed, method=method)
+    if method == "magnitude":
+        made = np.concatenate([simulate(each) for each in separate(weight.dense(), parts)])
+    else:
+        made = simulate(_of_shape(weight))
     return Constant(BlockSparse.from_dense(made, recipe.block or (1, 1)))
 
 
-def _of_shape(weight: Constant) -> np.ndarray:
+def separate(weight: Floats, parts: int) -> list[Floats]:
+    """The matrices [outputs ÷ parts, inputs] that lie below one another in a weight."""
+    return np.split(weight, parts) if len(weight) % parts == 0 else [weight]
+
+
+def _of_shape(weight: Constant) -> Floats:
     """An array of the weight's shape that takes no memory: random zeros look at nothing else."""
     return np.broadcast_to(np.float32(0), weight.type.sizes({}))

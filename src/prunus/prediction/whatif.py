@@ -18,12 +18,13 @@ from prunus.errors import InputError
 from prunus.ir import bind_sizes, evaluate, parse_dim
 from prunus.kernels.processor import processor_name
 from prunus.model import CompiledModel, Source
+from prunus.passes.merge_qkv import merged_names
 from prunus.prediction.grid import grid_of, pattern_of
 from prunus.prediction.layer_times import LayerTimes, anchors
 from prunus.prediction.norms import norms_kept
 from prunus.prediction.predictor import Layer, Predictor, Shape
 from prunus.prediction.probe import make_gauge
-from prunus.prediction.pruned import find_layers, prune
+from prunus.prediction.pruned import find_layers, prune, separate
 from prunus.prediction.questions import answers
 from prunus.prediction.rest import rest_of, structure
 from prunus.prediction.result import Built, Combination, WhatIf
@@ -282,7 +283,13 @@ class _Study:
             return {}
         self.progress(0, 1, "sorting the weights by magnitude")
         constants = self.model.graph.constants
-        weights = {layer.name: constants[layer.name].dense() for layer in self.layers}
+        weights = {
+            f"{layer.name} {number}": matrix
+            for layer in self.layers
+            for number, matrix in enumerate(
+                separate(constants[layer.name].dense(), len(merged_names(layer.name)))
+            )
+        }
         return {recipe: total for recipe, (total, _) in norms_kept(weights, self.recipes).items()}
 
     def _inputs(self, shape: Shape) -> Arrays:

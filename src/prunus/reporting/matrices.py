@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prunus.ir import Graph
 from prunus.model import CompiledModel
 from prunus.passes.heads import ROLES, layer_behind
+from prunus.passes.merge_qkv import merged_names
 from prunus.plan.profile import layer_of
 from prunus.sparsity import Pattern, measure
 
@@ -183,15 +184,6 @@ class _Weights:
     def _array(self, name: str) -> Floats:
         array: Floats = self._parameters[name].detach().float().numpy()
         return array
-
-
-def merged_names(name: str) -> tuple[str, ...]:
-    """The names behind one of `passes.merge_qkv`: `0.q+k.weight` is `0.q.weight`, `0.k.weight`."""
-    parts = [part.split("+") for part in name.split(".")]
-    count = max(map(len, parts))
-    if any(len(part) not in (1, count) for part in parts):
-        return (name,)
-    return tuple(".".join(part[i % len(part)] for part in parts) for i in range(count))
 
 
 def _pooled(weight: Floats) -> NDArray[np.float32]:
