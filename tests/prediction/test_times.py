@@ -81,6 +81,19 @@ def test_an_interrupted_run_keeps_what_it_measured() -> None:
     assert machine.measured == ["c"]
 
 
+def test_an_interrupted_run_scales_what_was_disturbed() -> None:
+    def interrupted() -> Iterator[float]:
+        yield from (1.0, 4.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Machine(interrupted()).take(Times(OPTIONS))
+    assert [name in Times(OPTIONS) for name in NAMES] == [True, True, False]
+    machine = Machine()
+    machine.take(Times(OPTIONS))
+    assert machine.measured == ["c", "b"], "first what is not known at all"
+
+
 def test_what_was_disturbed_is_measured_again() -> None:
     machine = Machine(iter((1.0, 5.0, 1.0, 1.0, 1.0)))
     times = Times(OPTIONS)

@@ -23,6 +23,9 @@ DISTURBED = 1.2
 """Over its fastest reading of the day, at least, the gauge reads then; on a quiet machine it stays
 below. Older readings do not count: a processor that was cool then may be slower for good."""
 
+OF_A_DAY = ("gauge ", "scaled ")
+"""How names begin of what is true of one day: how fast the gauge was, and what was scaled by it."""
+
 PATIENCE, LEAST_PATIENCE = 0.25, 1.5
 """Time for measuring again: the share of what measuring took, and seconds at least."""
 
@@ -74,9 +77,9 @@ class Times:
         target, today = options.target, date.today().isoformat()
         machine = f"{processor_name()} {target.triple} {target.cpu} {target.features}"
         self._key = f"{machine} {options.threads} {options.tune} {code_version()}"
-        self._seconds = {} if anew else self._stored()
-        self._gauge, self._scaled = f"gauge {today}", f"scaled {today} "
+        self._gauge, self._scaled = (f"{each}{today} " for each in OF_A_DAY)
         self._clock = clock
+        self._seconds = {} if anew else self._stored()
 
     def __getitem__(self, name: str) -> float:
         scaled = self._scaled + name
@@ -141,22 +144,24 @@ class Times:
         progress: Progress,
         end: float = math.inf,
     ) -> None:
-        """Measure each once while there is time."""
+        """Measure each once while there is time. What was measured before an error is kept."""
         before = read()
         doing = "timing" if end == math.inf else "timing again, as it was disturbed:"
-        for number, job in enumerate(jobs):
-            if self._clock() + job.takes > end:
-                continue
-            progress(number, len(jobs), f"{doing} {job.label}")
-            seconds = job.measure()
-            after = read()
-            self._learn((before + after) / 2)
-            latest[job] = Measured(seconds, (before + after) / 2)
-            before = after
-            if not self._is_slow(latest[job].gauge):
-                self._seconds[job.name] = seconds
-                self._write({each: self._seconds[each] for each in (job.name, self._gauge)})
-        self._scale(latest)
+        try:
+            for number, job in enumerate(jobs):
+                if self._clock() + job.takes > end:
+                    continue
+                progress(number, len(jobs), f"{doing} {job.label}")
+                seconds = job.measure()
+                after = read()
+                self._learn((before + after) / 2)
+                latest[job] = Measured(seconds, (before + after) / 2)
+                before = after
+                if not self._is_slow(latest[job].gauge):
+                    self._seconds[job.name] = seconds
+                    self._write({each: self._seconds[each] for each in (job.name, self._gauge)})
+        finally:
+            self._scale(latest)
 
     def _scale(self, latest: Mapping[Job, Measured]) -> None:
         """Scale what is slow, now that it is known how fast the gauge can be. Some was written
@@ -185,8 +190,14 @@ class Times:
         cache.write(KIND, self._key, json.dumps(kept).encode())
 
     def _stored(self) -> dict[str, float]:
+        """What is remembered, but for what was so on another day alone."""
         stored = cache.read(KIND, self._key)
-        return {} if stored is None else _checked(stored)
+        known = {} if stored is None else _checked(stored)
+        return {
+            name: each
+            for name, each in known.items()
+            if not name.startswith(OF_A_DAY) or name.startswith((self._gauge, self._scaled))
+        }
 
 
 def _checked(stored: bytes) -> dict[str, float]:
