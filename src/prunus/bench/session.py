@@ -63,6 +63,7 @@ class Session:
     loaders: Mapping[str, Loader]
     make_inputs: MakeInputs
     shapes: Sequence[Shape]
+    example: Arrays
     threads: int
     rounds: int
     seconds: float
@@ -132,13 +133,15 @@ def run_bench(
     named = models if isinstance(models, Mapping) else {"model": models}
     _check(named, rounds, least_calls)
     check_engines(engines, deepsparse_python)
+    make_inputs, shapes = inputs or _random(named, vocabulary), _shapes(batches, sequences, shapes)
     folder = TemporaryDirectory(prefix="prunus-bench-")
     with folder, contextlib.ExitStack() as stack:
         session = Session(
             models=named,
             loaders=_loaders(module_loader, named),
-            make_inputs=inputs or _random(named, vocabulary),
-            shapes=_shapes(batches, sequences, shapes),
+            make_inputs=make_inputs,
+            shapes=shapes,
+            example=make_inputs(*shapes[0]),
             threads=_threads(named, threads),
             rounds=rounds,
             seconds=seconds,
@@ -197,8 +200,7 @@ def _seat(
     session.progress(f"loading {name} for {label}")
     seat = Seat(label, make_engine(name, session.models[label], session.deepsparse_python), timed)
     stack.callback(seat.engine.close)
-    example = session.make_inputs(*session.shapes[0])
-    job = Job(session.loaders.get(label), example, session.threads, session.folder)
+    job = Job(session.loaders.get(label), session.example, session.threads, session.folder)
     seat.reason = seat.engine.available()
     if seat.reason is None:
         _attempt(seat, partial(seat.engine.load, job))

@@ -54,9 +54,8 @@ def merged_name(names: list[str]) -> str:
 def merged_names(name: str) -> tuple[str, ...]:
     """The three names behind a `merged_name`, or the one name that never was merged."""
     parts = [part.split("+") for part in name.split(".")]
-    if any(len(part) == MERGED for part in parts) and all(
-        len(part) in (1, MERGED) for part in parts
-    ):
+    sizes = {len(part) for part in parts}
+    if MERGED in sizes and sizes <= {1, MERGED}:
         return tuple(".".join(part[i % len(part)] for part in parts) for i in range(MERGED))
     whole = tuple(name.split("+"))
     return whole if len(whole) == MERGED else (name,)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from prunus.bench import turn_of
 from prunus.errors import InputError
 from prunus.ir import Attrs, Constant, Graph, Node, TensorType, symbol
 from prunus.kernels.panel import Panels
@@ -80,7 +81,8 @@ def time_probe(probe: Probe, options: Options, clock: Clock = time.perf_counter)
     run = partial(_call, probe, options)
     one = run(program)
     one()  # binds
-    copies = _copies(probe, program, _timed(one, clock))
+    (single,) = turn_of(one, clock)(1)
+    copies = _copies(probe, program, single)
     many = run(_repeated(program, copies))
     many()
     pairs = _pairs(one, many, clock)
@@ -97,24 +99,21 @@ def make_gauge(options: Options, clock: Clock = time.perf_counter) -> Callable[[
     probe = Probe(GAUGE, None, GAUGE_TOKENS, 0)
     call = _call(probe, options, _program(probe, options, None))
     call()
-    return lambda: statistics.median(_timed(call, clock) for _ in range(GAUGE_CALLS))
+    turn = turn_of(call, clock)
+    return lambda: statistics.median(turn(GAUGE_CALLS))
 
 
 def _pairs(
     one: Callable[[], object], many: Callable[[], object], clock: Clock
 ) -> list[tuple[float, float]]:
     """Seconds of both, in turn."""
+    turns = turn_of(one, clock), turn_of(many, clock)
     pairs: list[tuple[float, float]] = []
     begin = clock()
     while len(pairs) < LEAST_PAIRS or (len(pairs) < MOST_PAIRS and clock() - begin < SECONDS):
-        pairs.append((_timed(one, clock), _timed(many, clock)))
+        (first,), (second,) = (turn(1) for turn in turns)
+        pairs.append((first, second))
     return pairs
-
-
-def _timed(call: Callable[[], object], clock: Clock) -> float:
-    begin = clock()
-    call()
-    return clock() - begin
 
 
 def _copies(probe: Probe, program: Program, single: float) -> int:

@@ -67,8 +67,9 @@ def _header(found: WhatIf) -> Iterator[str]:
     if found.disturbed:
         yield (
             f"The machine was busy with other things during {count(found.disturbed, 'measurement')}"
-            ". They are scaled by what a fixed piece of work took meanwhile, which is less sure. "
-            "Some are measured again each time that you ask, all of them with --anew (anew=True)."
+            ". Predictions from such moments are scaled by what a fixed piece of work took "
+            "meanwhile, which is less sure. Some are measured again each time that you ask, all "
+            "with --anew (anew=True)."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -115,9 +116,12 @@ def linear_matrices(model: CompiledModel, module: Any = None) -> tuple[Matrix, .
     """
     weights = _Weights(model.graph, module)
     steps = dict.fromkeys(step.weight for step in model.program.native_steps if step.weight)
-    named = (pair for step in steps for pair in weights.of(step))
-    with ThreadPoolExecutor(model.threads) as pool:
-        return tuple(pool.map(_matrix, *zip(*named, strict=True)))
+
+    def of_step(step: str) -> list[Matrix]:
+        return [Matrix(name, measure(each), _pooled(each)) for name, each in weights.of(step)]
+
+    with ThreadPoolExecutor(model.threads) as pool:  # no more weights at a time are made dense
+        return tuple(chain.from_iterable(pool.map(of_step, steps)))
 
 
 def attention_heads(model: CompiledModel, module: Any = None) -> tuple[Heads, ...]:
@@ -149,10 +153,6 @@ def attention_heads(model: CompiledModel, module: Any = None) -> tuple[Heads, ..
 def kind_of(name: str) -> str:
     """What a weight is in its layer: `output.dense` of `encoder.layer.3.output.dense.weight`."""
     return name.removeprefix(f"{layer_of(name)}.").removesuffix(".weight")
-
-
-def _matrix(name: str, weight: Floats) -> Matrix:
-    return Matrix(name, measure(weight), _pooled(weight))
 
 
 class _Weights:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from prunus.bench import (
     read_report,
     run_bench,
     save_report,
+    turn_of,
 )
 from prunus.bench.engines import Arrays
 from prunus.bench.inputs import random_inputs
@@ -206,9 +206,7 @@ def _known(timed: Report, shape: Shape) -> tuple[GrowthPoint, ...]:
 
 
 def _profile(model: CompiledModel, inputs: Arrays) -> Profile:
-    begin = time.perf_counter()
-    model(**inputs)
-    call = time.perf_counter() - begin
+    (call,) = turn_of(functools.partial(model, **inputs))(1)
     calls = calls_within(PROFILED_SECONDS, call, LEAST_PROFILED, MOST_PROFILED)
     return model.profile(inputs, calls)
 
