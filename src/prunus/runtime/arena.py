@@ -4,7 +4,7 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,20 +31,6 @@ class Life:
     steps: tuple[int, int]
     chains: tuple[int, int]
     shape: object
-
-    def meets(self, other: Life) -> bool:
-        """Whether the two may be in use at the same time, by different tiles if by no other."""
-        return _meet(self.chains, other.chains)
-
-    def follows_by_tile(self, other: Life) -> bool:
-        """Whether each tile of one is done with before that tile of the other is used, though the
-        buffers meet: they may share their place if they share it wholly.
-        """
-        return self.shape == other.shape and not _meet(self.steps, other.steps)
-
-
-def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    return a[0] <= b[1] and b[0] <= a[1]
 
 
 def lifetimes(program: Program, *, chained: bool) -> dict[str, Life]:
@@ -76,34 +62,67 @@ def place(sizes: Mapping[str, int], lives: Mapping[str, Life]) -> tuple[dict[str
     "Efficient Memory Management for Deep Neural Net Inference", 2020), or into the place of one
     that it follows tile by tile.
     """
-    offsets: dict[str, int] = {}
-    for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
-        life, size = lives[name], sizes[name]
-        rivals = [other for other in offsets if life.meets(lives[other])]
-        taken = sorted((offsets[other], offsets[other] + sizes[other]) for other in rivals)
-        shared = (
-            offsets[twin]
-            for twin in rivals
-            if life.follows_by_tile(lives[twin])
-            and all(
-                offsets[other] >= offsets[twin] + size
-                or offsets[other] + sizes[other] <= offsets[twin]
-                or (offsets[other] == offsets[twin] and life.follows_by_tile(lives[other]))
-                for other in rivals
-            )
-        )
-        offsets[name] = min(shared, default=_lowest_gap(taken, size))
+    names = sorted(sizes, key=lambda n: (-sizes[n], n))
+    placed = _Placed(len(names))
+    offsets = {name: placed.add(sizes[name], lives[name]) for name in names}
     return offsets, max((offsets[n] + sizes[n] for n in offsets), default=0)
 
 
-def _lowest_gap(taken: Sequence[tuple[int, int]], size: int) -> int:
-    """The lowest offset at which so many bytes touch no interval of a sorted list."""
-    offset = 0
-    for begin, end in taken:
-        if offset + size <= begin:
-            break
-        offset = max(offset, end)
-    return offset
+class _Placed:
+    """The buffers that have an offset, as columns: all of them are compared with a new one at once,
+    as graphs of thousands of steps would take seconds one by one.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = 0
+        self._begin, self._end = np.zeros((2, count), np.int64)
+        self._steps, self._chains = np.zeros((2, 2, count), np.int64)
+        self._shape = np.zeros(count, np.int64)
+        self._shapes: dict[object, int] = {}
+
+    def add(self, size: int, life: Life) -> int:
+        """Place a buffer, and return its offset."""
+        n = self._count
+        shape = self._shapes.setdefault(life.shape, len(self._shapes))
+        # Rivals may be in use at the same time, by different tiles if by no other.
+        rivals = np.flatnonzero(_meet(self._chains[:, :n], life.chains))
+        begin, end = self._begin[rivals], self._end[rivals]
+        # Of a twin each tile is done with before that tile of this buffer is used, or the other way
+        # round: the two may share their place if they share it wholly.
+        apart = ~_meet(self._steps[:, rivals], life.steps)
+        twins = (self._shape[rivals] == shape) & apart
+        offset = _shared_place(begin, end, twins, size)
+        if offset is None:
+            offset = _lowest_gap(begin, end, size)
+        self._begin[n], self._end[n], self._shape[n] = offset, offset + size, shape
+        self._steps[:, n], self._chains[:, n] = life.steps, life.chains
+        self._count += 1
+        return offset
+
+
+def _meet(intervals: np.ndarray, interval: tuple[int, int]) -> np.ndarray:
+    """Which of the closed intervals [2, count] meet another one."""
+    return np.asarray((intervals[0] <= interval[1]) & (interval[0] <= intervals[1]))
+
+
+def _shared_place(begin: np.ndarray, end: np.ndarray, twins: np.ndarray, size: int) -> int | None:
+    """The lowest offset of a twin at which no rival but twins lies, if there is one."""
+    candidates = begin[twins]
+    while candidates.size:
+        offset = int(candidates.min())
+        inside = (begin < offset + size) & (offset < end)
+        if not (inside & ~(twins & (begin == offset))).any():
+            return offset
+        candidates = candidates[candidates > offset]
+    return None
+
+
+def _lowest_gap(begin: np.ndarray, end: np.ndarray, size: int) -> int:
+    """The lowest offset at which so many bytes touch none of the intervals."""
+    order = np.argsort(begin, kind="stable")
+    free_from = np.maximum.accumulate(np.concatenate(([0], end[order])))
+    fits = np.flatnonzero(free_from[:-1] + size <= begin[order])
+    return int(free_from[fits[0] if fits.size else -1])
 
 
 class Placement:
@@ -136,8 +155,15 @@ class Placement:
         """Whether buffers share memory; two that are never alive together may lie in the same
         place.
         """
-        spans = [(self.span(a), self.span(b)) for a in some for b in others]
-        return any(a[0] < b[1] and b[0] < a[1] for a, b in spans)
+        spans = sorted(
+            (*self.span(name), side) for side, names in enumerate((some, others)) for name in names
+        )
+        reached = [0, 0]
+        for begin, end, side in spans:
+            if begin < reached[1 - side]:
+                return True
+            reached[side] = max(reached[side], end)
+        return False
 
 
 class Arena:
