@@ -70,6 +70,8 @@ class GraphBuilder:
     def add(self, op: str, *operands: str | None, name: str | None = None, **attrs: Any) -> str:
         """A node, whose name is returned."""
         name = name or f"{op}_{len(self.nodes)}"
+        if attrs.get("axis", 0) < 0:  # as a front end, which counts axes from the front
+            attrs["axis"] += self.types[str(operands[0])].rank
         types = [None if each is None else self.types[each] for each in operands]
         node_attrs = Attrs(attrs)
         self.types[name] = infer(op, types, node_attrs)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prunus.errors import GraphError
-from prunus.ir import Attrs, Constant, Graph, Node, TensorType, infer, parse_type, verify
+from prunus.ir import Attrs, Constant, Graph, Node, TensorType, infer, parse_type, symbol, verify
 
 
 def small_graph() -> Graph:
@@ -32,8 +32,8 @@ def test_a_well_formed_graph_passes() -> None:
         (1, {"inputs": ("h", "h")}, "takes"),
         (1, {"inputs": (None,)}, "left out"),
         (1, {"attrs": Attrs(slope=0.1)}, "has the attributes"),
-        (0, {"attrs": Attrs()}, "bad attributes"),
-        (0, {"attrs": Attrs(activation="swish")}, "unknown activation"),
+        (0, {"attrs": Attrs()}, "has the attributes"),
+        (0, {"attrs": Attrs(activation="swish")}, "needs activation"),
         (1, {"type": parse_type("f32[batch, 4]")}, "should be"),
     ],
 )
@@ -43,6 +43,33 @@ def test_a_bad_line_is_an_error(position: int, change: dict[str, object], messag
     nodes[position] = replace(nodes[position], **change)  # type: ignore[arg-type]
     with pytest.raises(GraphError, match=message):
         verify(replace(graph, nodes=tuple(nodes)))
+
+
+@pytest.mark.parametrize("name", ["_", "", "a b", "a(b", "a,b", "a\nb"])
+def test_a_name_that_text_cannot_hold_is_an_error(name: str) -> None:
+    graph = small_graph()
+    nodes = (graph.nodes[0], replace(graph.nodes[1], name=name))
+    with pytest.raises(GraphError, match="cannot be the name"):
+        verify(replace(graph, nodes=nodes, outputs=(name,)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"x": "f32[batch, 4]", "y": "f32[seq // 2]"}, "gives the size of"),
+        ({"x": "f32[2 * batch, 4]"}, "gives the size of"),
+        ({"x": "f32[3, 4]"}, "no input has a size batch"),
+    ],
+)
+def test_a_symbol_that_no_input_sizes_is_an_error(inputs: dict[str, str], message: str) -> None:
+    types = {name: parse_type(text) for name, text in inputs.items()}
+    graph = small_graph()
+    if "3" in inputs["x"]:
+        full = Node("f", "full", (), Attrs(shape=(symbol("batch"),), value=0, dtype="f32"),
+                    parse_type("f32[batch]"))  # fmt: skip
+        graph = replace(graph, nodes=(full,), outputs=("f",))
+    with pytest.raises(GraphError, match=message):
+        verify(replace(graph, inputs=types))
 
 
 def test_an_output_that_is_not_computed_is_an_error() -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prunus.ir import OPS, Attrs
-from prunus.ir.ops import ACTIVATIONS
+from prunus.ir.attributes import ACTIVATIONS
 from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.panel import Panel, Panels, pack_blocks, pack_dense
 from prunus.kernels.row_stream import MAX_INPUT_BLOCK, RowStream, RowStreams, pack_row_streams

@@ -5,10 +5,10 @@ meaning in NumPy.
 from prunus.ir.dims import Expr, evaluate, parse_dim, product, symbol
 from prunus.ir.graph import Attrs, Constant, Graph, Node
 from prunus.ir.interpreter import bind_node, bind_sizes, interpret, run_node
-from prunus.ir.ops import OPS, Op
+from prunus.ir.ops import OPS, Op, infer
 from prunus.ir.text import node_text, parse_graph, print_graph
 from prunus.ir.types import DTYPES, TensorType, parse_type
-from prunus.ir.verify import infer, verify
+from prunus.ir.verify import verify
 
 __all__ = [
     "DTYPES", "OPS", "Attrs", "Constant", "Expr", "Graph", "Node", "Op", "TensorType", "bind_node",

@@ -18,6 +18,7 @@ import numpy as np
 
 from prunus.errors import GraphError
 from prunus.ir import numeric
+from prunus.ir.rules import need_float
 from prunus.ir.types import TensorType, broadcast_shapes
 
 
@@ -37,6 +38,7 @@ def attention_type(
     Raises:
         GraphError: the operands do not fit each other.
     """
+    need_float(q, k, v, key_table, query_table)
     if not (q.rank == k.rank == v.rank >= 2 and k.shape[:-1] == v.shape[:-1]):
         raise GraphError(f"attention does not take {q}, {k}, {v}")
     if any(not isinstance(t.shape[-1], int) or t.shape[-1] % a.heads for t in (q, k, v)):
@@ -45,8 +47,10 @@ def attention_type(
         raise GraphError(f"the queries {q} and the keys {k} do not fit each other")
     if mask is not None:
         scores = (*q.shape[:-2], a.heads, q.shape[-2], k.shape[-2])
-        if broadcast_shapes(mask.shape, scores) != scores:
-            raise GraphError(f"the mask {mask} does not broadcast to the scores")
+        if mask.dtype not in ("bool", q.dtype) or broadcast_shapes(mask.shape, scores) != scores:
+            raise GraphError(
+                f"the mask {mask} does not fit the scores {TensorType(q.dtype, scores)}"
+            )
     _check_positions(a.heads, q, k, key_table, key_index)
     _check_positions(a.heads, q, k, query_table, query_index)
     return TensorType(q.dtype, (*q.shape[:-1], v.shape[-1]))
@@ -85,7 +89,7 @@ def _check_positions(
         raise GraphError("attention takes a table of positions and its index together")
     if table.rank != 3 or table.shape[0] != heads or table.shape[2] * heads != q.shape[-1]:
         raise GraphError(f"{heads} heads of {q} do not take the table of positions {table}")
-    if index.shape != (q.shape[-2], k.shape[-2]) or index.dtype not in ("i32", "i64"):
+    if index.shape != (q.shape[-2], k.shape[-2]) or not index.is_integer:
         raise GraphError(f"attention of {q} to {k} does not take the index of positions {index}")
 
 

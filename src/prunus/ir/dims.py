@@ -6,36 +6,85 @@ divisions, in a canonical order, so equal expressions compare equal and `batch*s
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from prunus.errors import GraphError, InputError
 
+MAX_TEXT = 2000
+"""Characters of an expression. The longest of a real model has about 100; without a limit, a short
+product of sums in a hostile file would take minutes to expand."""
 
-@dataclass(frozen=True, slots=True)
-class FloorDiv:
+MAX_DEPTH = 80
+"""Brackets inside each other in a text; the length after seven strided convolutions has 14."""
+
+MAX_INTEGER = 1 << 62
+"""No size, and no coefficient of one, reaches this: they must fit into 64 bits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Canonical:
+    """Something whose text is canonical: equal text means equal, and the text is made once, so that
+    comparing and hashing a deeply nested expression does not walk through it.
+    """
+
+    text: str = field(init=False, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Canonical):
+            return NotImplemented
+        return type(self) is type(other) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _set_text(self, text: str) -> None:
+        if len(text) > MAX_TEXT:
+            raise GraphError(
+                f"a dimension has more than {MAX_TEXT} characters: {text[:60]}…; "
+                "expected a short expression such as batch*seq"
+            )
+        object.__setattr__(self, "text", text)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloorDiv(_Canonical):
     """`numerator // denominator`, an atom of an expression."""
 
     numerator: int | Expr
     denominator: int | Expr
 
-    def __str__(self) -> str:
+    def __post_init__(self) -> None:
         # In brackets of its own: 3 * (seq // 2) is not (3 * seq) // 2.
-        return f"(({self.numerator})//({self.denominator}))"
+        self._set_text(f"(({self.numerator})//({self.denominator}))")
 
 
 Atom = str | FloorDiv
 Monomial = tuple[Atom, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Expr:
+@dataclass(frozen=True, slots=True, eq=False)
+class Expr(_Canonical):
     """A polynomial: `terms` maps products of atoms to coefficients, sorted by their text, never
     constant.
     """
 
     terms: tuple[tuple[Monomial, int], ...]
+
+    def __post_init__(self) -> None:
+        self._set_text(" + ".join(_monomial_text(atoms, factor) for atoms, factor in self.terms))
+
+    @property
+    def is_symbol(self) -> bool:
+        """Whether it is a symbol alone."""
+        match self.terms:
+            case (((str(),), 1),):
+                return True
+        return False
 
     def __add__(self, other: int | Expr) -> int | Expr:
         return _collect((*_terms(self), *_terms(other)))
@@ -60,9 +109,6 @@ class Expr:
     def __floordiv__(self, other: int | Expr) -> int | Expr:
         return floor_div(self, other)
 
-    def __str__(self) -> str:
-        return " + ".join(_monomial_text(atoms, factor) for atoms, factor in self.terms)
-
 
 def _monomial_text(atoms: Monomial, factor: int) -> str:
     words = [str(atom) for atom in atoms]
@@ -73,31 +119,38 @@ def _terms(dim: int | Expr) -> tuple[tuple[Monomial, int], ...]:
     return dim.terms if isinstance(dim, Expr) else (((), dim),)
 
 
-MAX_TERMS = 1000
-"""More than any model needs; a product of many sums in a hostile file would grow without end."""
-
-
 def _collect(terms: Iterable[tuple[Monomial, int]]) -> int | Expr:
     total: dict[Monomial, int] = {}
     for atoms, factor in terms:
         total[atoms] = total.get(atoms, 0) + factor
-        if len(total) > MAX_TERMS:
-            raise GraphError(f"a dimension has more than {MAX_TERMS} terms")
-    kept = tuple(
-        sorted(
-            ((atoms, factor) for atoms, factor in total.items() if factor),
-            key=lambda term: (-len(term[0]), str(term[0])),
-        )
-    )
+        if len(total) > MAX_TEXT:
+            raise GraphError(f"a dimension has more than {MAX_TEXT} terms")
+    kept = [(atoms, factor) for atoms, factor in total.items() if factor]
+    if any(abs(factor) >= MAX_INTEGER for _, factor in kept):
+        raise GraphError("a dimension holds a number that does not fit into 64 bits")
     if all(not atoms for atoms, _ in kept):
         return sum(factor for _, factor in kept)
-    return Expr(kept)
+    kept.sort(key=lambda term: (-len(term[0]), *map(str, term[0])))
+    return Expr(tuple(kept))
 
 
 def symbol(name: str) -> Expr:
-    """The dimension called `name`, a Python identifier."""
-    if not name.isidentifier():
-        raise GraphError(f"a dimension's name must be an identifier, found {name!r}")
+    """The dimension called `name`.
+
+    Raises:
+        GraphError: the name is not an identifier of letters, digits and underscores.
+    """
+    if not _IDENTIFIER.fullmatch(name):
+        raise GraphError(f"a dimension's name must be an identifier, found {name[:60]!r}")
+    return _symbol(name)
+
+
+def internal_symbol(name: str) -> Expr:
+    """A dimension that prunus introduces; no model can have one of the same name."""
+    return _symbol(f"{name}'")  # not an identifier
+
+
+def _symbol(name: str) -> Expr:
     return Expr((((name,), 1),))
 
 
@@ -189,7 +242,7 @@ def substitute(dim: int | Expr, values: Mapping[str, int | Expr]) -> int | Expr:
         term: int | Expr = factor
         for atom in atoms:
             if isinstance(atom, str):
-                value = values.get(atom, symbol(atom))
+                value = values.get(atom, _symbol(atom))
             else:
                 value = floor_div(
                     substitute(atom.numerator, values), substitute(atom.denominator, values)
@@ -206,28 +259,79 @@ def parse_dim(text: str) -> int | Expr:
         GraphError: the text is not an expression of integers, names, `+`, `-`, `*` and `//`.
     """
     try:
-        return _from_ast(ast.parse(text, mode="eval").body)
-    except (SyntaxError, RecursionError, ValueError) as error:
-        raise GraphError(f"not a dimension: {text[:80]!r}") from error
+        return _Parser(text).parse()
+    except GraphError as error:
+        raise GraphError(f"not a dimension: {text[:80]!r}: {error}") from error
 
 
-def _from_ast(node: ast.expr) -> int | Expr:
-    match node:
-        case ast.Constant(value=int(value)) if not isinstance(value, bool):
-            return value
-        case ast.Name(id=name):
-            return symbol(name)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -1 * _from_ast(operand)
-        case ast.BinOp(left=left, op=operator, right=right):
-            a, b = _from_ast(left), _from_ast(right)
-            match operator:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.FloorDiv():
-                    return floor_div(a, b)
-    raise GraphError(f"not a dimension: {ast.dump(node)[:80]}")
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_TOKEN = re.compile(rf"\s*(?:(\d+)|({_IDENTIFIER.pattern})|(//|[-+*()]))")
+
+
+class _Parser:
+    """Recursive descent over the tokens of a dimension's text, of limited depth."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._depth = text, 0
+        self._tokens = self._split(text)
+        self._next: str = next(self._tokens)
+
+    def parse(self) -> int | Expr:
+        result = self._sum()
+        if self._next:
+            raise GraphError(f"cannot read {self._next!r}")
+        return result
+
+    @staticmethod
+    def _split(text: str) -> Iterator[str]:
+        """The tokens, and an empty one at the end."""
+        text, position = text.rstrip(), 0
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise GraphError(f"cannot read {text[position : position + 20]!r}")
+            position = match.end()
+            yield match[0].lstrip()
+        yield ""
+
+    def _take(self) -> str:
+        taken = self._next
+        self._next = next(self._tokens, "")
+        return taken
+
+    def _sum(self) -> int | Expr:
+        result = self._product()
+        while self._next in ("+", "-"):
+            sign = 1 if self._take() == "+" else -1
+            result = result + sign * self._product()
+        return result
+
+    def _product(self) -> int | Expr:
+        result = self._factor()
+        while self._next in ("*", "//"):
+            if self._take() == "*":
+                result = result * self._factor()
+            else:
+                result = floor_div(result, self._factor())
+        return result
+
+    def _factor(self) -> int | Expr:
+        token = self._take()
+        if token == "-":
+            return -1 * self._nested(self._factor)
+        if token == "(":
+            inner = self._nested(self._sum)
+            if self._take() != ")":
+                raise GraphError("a bracket is not closed")
+            return inner
+        if token.isdecimal() and token.isascii() and len(token) < 20:
+            return int(token)
+        return symbol(token)
+
+    def _nested(self, read: Callable[[], int | Expr]) -> int | Expr:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise GraphError(f"more than {MAX_DEPTH} brackets inside each other")
+        result = read()
+        self._depth -= 1
+        return result

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from prunus.errors import InputError
+from prunus.errors import GraphError, InputError
 from prunus.ir.dims import Expr, evaluate
 from prunus.ir.graph import Attrs, Graph, Node
 from prunus.ir.ops import OPS, evaluate_attr
+from prunus.ir.size_check import SizeCheck
+from prunus.ir.text import node_text
 from prunus.ir.types import DTYPES, TensorType
 
 
@@ -27,6 +29,7 @@ def interpret(
         InputError: an input is missing, or its dtype or shape does not fit the graph.
     """
     sizes = bind_sizes(graph.inputs, inputs)
+    SizeCheck(graph).check(sizes)
     values = {name: _widen(np.asarray(inputs[name]), precise) for name in graph.inputs}
     for name, constant in graph.constants.items():
         values[name] = _widen(constant.dense(), precise)
@@ -50,16 +53,26 @@ def run_node(
 def bind_node(
     node: Node, sizes: Mapping[str, int], *, precise: bool = False
 ) -> Callable[[Sequence[np.ndarray | None]], np.ndarray]:
-    """One op as a function of its operands, its attributes evaluated for `sizes` once."""
-    known = dict(sizes)
-    attrs = Attrs({key: evaluate_attr(value, known) for key, value in node.attrs.items()})
+    """One op as a function of its operands, its attributes evaluated for `sizes` once.
+
+    The result has the node's shape and dtype: kernels that read it rely on that. Calling the
+    function raises GraphError where the op cannot be computed for these operands or sizes.
+    """
+    attrs = Attrs({key: evaluate_attr(value, sizes) for key, value in node.attrs.items()})
     meaning = OPS[node.op].meaning
-    wanted = DTYPES["f64" if precise and node.type.dtype == "f32" else node.type.dtype]
+    shape = node.type.sizes(sizes)
+    dtype = DTYPES["f64" if precise and node.type.dtype == "f32" else node.type.dtype]
 
     def call(operands: Sequence[np.ndarray | None]) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            result = np.asarray(meaning(attrs, *operands))
-            return result if result.dtype == wanted else result.astype(wanted)
+        try:
+            with np.errstate(all="ignore"):
+                result = np.asarray(meaning(attrs, *operands))
+                result = result if result.dtype == dtype else result.astype(dtype)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise GraphError(f"{error}: {node_text(node)}") from error
+        if result.shape != shape:
+            raise GraphError(f"found the shape {list(result.shape)}: {node_text(node)}")
+        return result
 
     return call
 
@@ -88,11 +101,8 @@ def bind_sizes(types: Mapping[str, TensorType], inputs: Mapping[str, np.ndarray]
 
 
 def _expected(dim: int | Expr, size: int, sizes: dict[str, int]) -> int:
-    if isinstance(dim, int):
-        return dim
-    match dim.terms:
-        case (((str(name),), 1),):
-            return sizes.setdefault(name, size)
+    if isinstance(dim, Expr) and dim.is_symbol:
+        return sizes.setdefault(str(dim), size)
     return evaluate(dim, sizes)
 
 

@@ -11,7 +11,6 @@ how they are stored.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping
 
@@ -20,11 +19,11 @@ from prunus.ir.dims import Expr, parse_dim
 from prunus.ir.graph import Attrs, AttrValue, Constant, Graph, Node
 from prunus.ir.types import TensorType, parse_type
 
-_NAME = r"[\w.:/+\-]+"
-_NODE = re.compile(rf"({_NAME}) = (\w+)\(([^()]*)\)(?: \{{(.*)\}})?: (\w+\[[^\[\]]*\])")
-_VALUE = re.compile(rf"(input|constant) ({_NAME}): (\w+\[[^\]]*\])(?: \((.*)\))?")
-_LIMIT = re.compile(r"limit (\w+) = (\d+)")
-_REMOVED = re.compile(r"removed (\d+) weights")
+NAME = r"[\w.:/+\-]+"
+_NODE = re.compile(rf"({NAME}) = (\w+)\(([^()]*)\)(?: \{{(.*)\}})?: (\w+\[[^\[\]]*\])")
+_VALUE = re.compile(rf"(input|constant) ({NAME}): (\w+\[[^\]]*\])(?: \((.*)\))?")
+_LIMIT = re.compile(r"limit (\w+) = (\d{1,18})")
+_REMOVED = re.compile(r"removed (\d{1,18}) weights")
 
 
 def print_graph(graph: Graph) -> str:
@@ -105,36 +104,69 @@ def _parse_node(match: re.Match[str]) -> Node:
     return Node(name, op, names, _parse_attrs(attrs or ""), parse_type(type))
 
 
+_ATTRIBUTE = re.compile(r"\s*(\w+)=")
+_ITEM = re.compile(
+    r"""\s*(?:(?P<open>\()|(?P<close>\))|<(?P<dim>[^<>]*)>|"(?P<text>[^"\\]*)\"|"""
+    r"""(?P<word>True|False|None)\b|(?P<float>-?(?:inf|nan|\d+\.\d*(?:e[+-]?\d+)?|\d+e[+-]?\d+))|"""
+    r"""(?P<integer>-?\d{1,19})(?![\w.]))"""
+)
+_COMMA = re.compile(r"\s*,")
+_WORDS = {"True": True, "False": False, "None": None}
+_MAX_DEPTH = 4
+"""Tuples inside each other; no op has an attribute with more than one."""
+
+
 def _parse_attrs(text: str) -> Attrs:
-    # A dimension is printed as <batch*seq>; as a call of a name that no attribute has, Python's own
-    # parser reads it.
-    call = "attrs(" + re.sub(r"<([^<>]*)>", r"dim__(\1)", text) + ")"
-    try:
-        match ast.parse(call, mode="eval").body:
-            case ast.Call(func=ast.Name(id="attrs"), args=[], keywords=words):
-                return Attrs({_keyword(word): _parse_attr(word.value) for word in words})
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise GraphError(f"cannot read the attributes {text[:120]!r}") from error
-    raise GraphError(f"attributes are written key=value, found {text[:120]!r}")
+    """`key=value, …`, where a value is a number, a string, a dimension `<batch*seq>` or a tuple."""
+    attrs: dict[str, AttrValue] = {}
+    position = 0
+    while position < len(text):
+        match = _ATTRIBUTE.match(text, position)
+        if match is None or match[1] in attrs:
+            raise GraphError(f"attributes are written key=value, each once, found {text[:120]!r}")
+        attrs[match[1]], position = _parse_value(text, match.end(), 0)
+        position = _skip_comma(text, position)
+    return Attrs(attrs)
 
 
-def _keyword(word: ast.keyword) -> str:
-    if word.arg is None:
-        raise ValueError("an attribute without a name")
-    return word.arg
+def _skip_comma(text: str, position: int) -> int:
+    match = _COMMA.match(text, position)
+    if match is None and text[position:].strip():
+        raise GraphError(f"expected a comma at {text[position:][:60]!r}")
+    return match.end() if match else len(text)
 
 
-def _parse_attr(node: ast.expr) -> AttrValue:
-    match node:
-        case ast.Tuple(elts=elements):
-            return tuple(_parse_attr(element) for element in elements)
-        case ast.Call(func=ast.Name(id="dim__"), args=[inner]):
-            return parse_dim(ast.unparse(inner))
-        case ast.Name(id=("inf" | "nan") as name):
-            return float(name)
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Name(id="inf")):
-            return float("-inf")
-    value = ast.literal_eval(node)
-    if value is None or isinstance(value, int | float | bool | str):
-        return value
-    raise GraphError(f"an attribute cannot be {value!r}")
+def _parse_value(text: str, position: int, depth: int) -> tuple[AttrValue, int]:
+    """The value at a position of a text, and the position behind it."""
+    match = _ITEM.match(text, position)
+    if match is None or match["close"] or depth > _MAX_DEPTH:
+        raise GraphError(f"cannot read the attribute {text[position:][:60]!r}")
+    if match["open"]:
+        return _parse_tuple(text, match.end(), depth + 1)
+    value: AttrValue
+    match match.lastgroup:
+        case "dim":
+            value = parse_dim(match["dim"])
+        case "text":
+            value = match["text"]
+        case "word":
+            value = _WORDS[match["word"]]
+        case "float":
+            value = float(match["float"])
+        case _:
+            value = int(match["integer"])
+    return value, match.end()
+
+
+def _parse_tuple(text: str, position: int, depth: int) -> tuple[AttrValue, int]:
+    items: list[AttrValue] = []
+    while True:
+        match = _ITEM.match(text, position)
+        if match is not None and match["close"]:
+            return tuple(items), match.end()
+        item, position = _parse_value(text, position, depth)
+        items.append(item)
+        if comma := _COMMA.match(text, position):
+            position = comma.end()
+        elif not re.match(r"\s*\)", text[position:]):
+            raise GraphError(f"a tuple is not closed: {text[:120]!r}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prunus.errors import GraphError
-from prunus.ir.dims import Expr, evaluate, parse_dim, symbols
+from prunus.ir.dims import MAX_INTEGER, Expr, evaluate, parse_dim, symbols
 
 DTYPES: Mapping[str, np.dtype] = {
     "f32": np.dtype(np.float32),
@@ -20,6 +20,10 @@ DTYPES: Mapping[str, np.dtype] = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 FLOATS = ("f32", "f64")
+INTEGERS = ("i32", "i64")
+
+MAX_RANK = 16
+"""More axes than any model has, and fewer than the 64 that NumPy can broadcast."""
 
 
 def dtype_name(dtype: np.dtype) -> str:
@@ -44,9 +48,10 @@ class TensorType:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise GraphError(f"unknown dtype {self.dtype!r}; known are {', '.join(DTYPES)}")
+        if len(self.shape) > MAX_RANK:
+            raise GraphError(f"a tensor has {len(self.shape)} axes, expected at most {MAX_RANK}")
         for dim in self.shape:
-            if isinstance(dim, int) and dim < 0:
-                raise GraphError(f"negative dimension in {self}")
+            check_dim(dim)
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
@@ -61,6 +66,11 @@ class TensorType:
         """Whether the elements are floating-point numbers."""
         return self.dtype in FLOATS
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether the elements may be indices: signed integers of 32 or 64 bits."""
+        return self.dtype in INTEGERS
+
     def symbols(self) -> frozenset[str]:
         """The names of all symbols in the shape."""
         return frozenset().union(*(symbols(dim) for dim in self.shape))
@@ -68,6 +78,17 @@ class TensorType:
     def sizes(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape as integers, for given sizes of the symbols."""
         return tuple(evaluate(dim, sizes) for dim in self.shape)
+
+
+def check_dim(dim: object) -> None:
+    """Check that `dim` is a size or an expression of sizes.
+
+    Raises:
+        GraphError: it is something else, or a negative or absurdly large number.
+    """
+    if isinstance(dim, Expr) or (type(dim) is int and 0 <= dim < MAX_INTEGER):
+        return
+    raise GraphError(f"a dimension must be a size of at least 0 or an expression, found {dim!r}")
 
 
 def parse_type(text: str) -> TensorType:

@@ -61,7 +61,7 @@ def selection_of_split(x: Value, split: Value, part: Value) -> Replacement:
     if part.node is None or not x.type.rank:
         return None
     lead, inner = len(x.type.shape) - 1, split.type.shape[x.type.rank :]
-    is_first = part.node.attrs.axis % split.type.rank == lead
+    is_first = part.node.attrs.axis == lead
     if not is_first or split.type.shape[:lead] != x.type.shape[:-1]:
         return None
     width, index = product(inner), part.node.attrs.index

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from prunus.ir import OPS, Attrs, Constant, Graph, Node, TensorType
-from prunus.ir.ops import ACTIVATIONS
+from prunus.ir.attributes import ACTIVATIONS
 from prunus.passes.heads import taken_features
 
 Row: TypeAlias = np.ndarray

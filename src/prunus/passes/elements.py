@@ -97,16 +97,16 @@ class Elements:
             case "reshape":
                 return self._reshaped(node, at)
             case "select" if isinstance(node.attrs.index, int) and node.attrs.index >= 0:
-                axis = node.attrs.axis % (len(at) + 1)
+                axis = node.attrs.axis
                 chosen = Literal(node.attrs.index, "i64")
                 return self._look_up(_names(node)[0], (*at[:axis], chosen, *at[axis:]))
             case "slice" if node.attrs.step == 1:
-                axis = node.attrs.axis % len(at)
+                axis = node.attrs.axis
                 return self._sliced(node, axis, at)
             case "index":
                 return self._indexed(node, at)
             case "gather":
-                axis = node.attrs.axis % len(at)
+                axis = node.attrs.axis
                 x, index = _names(node)
                 return self._look_up(x, (*at[:axis], self._at(index, at), *at[axis + 1 :]))
         return None

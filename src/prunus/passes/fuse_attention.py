@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prunus.ir import Graph
-from prunus.ir.ops import Shape
+from prunus.ir.rules import Shape
 from prunus.passes.pattern import Call, Operand, Value, Variable, either, op, variable
 from prunus.passes.rewrite import Notes, Replacement, apply_rewrites, rewrite
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from prunus.ir import Graph, Node
-from prunus.ir.ops import ACTIVATIONS
+from prunus.ir.attributes import ACTIVATIONS
 from prunus.passes.pattern import Call, Value, either, op, variable
 from prunus.passes.rewrite import Editor, Notes, Replacement, apply_rewrites, rewrite
 

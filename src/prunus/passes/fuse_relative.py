@@ -17,7 +17,7 @@ from itertools import dropwhile
 import numpy as np
 
 from prunus.ir import Graph, Node, product
-from prunus.ir.ops import Shape
+from prunus.ir.rules import Shape
 from prunus.passes.fold_constants import new_number
 from prunus.passes.fuse_attention import fits_scores, join_heads, split_heads
 from prunus.passes.pattern import NewConstant, Operand, Value, op

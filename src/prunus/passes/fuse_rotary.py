@@ -31,7 +31,7 @@ def rotary(
     half = width // 2
     if not (_is_part(front, 0, half) and _is_part(back, half, width)):
         return None
-    if turned.node.attrs.axis % 4 != 3 or not (_is_shared(cos, width) and _is_shared(sin, width)):
+    if turned.node.attrs.axis != 3 or not (_is_shared(cos, width) and _is_shared(sin, width)):
         return None
     joined = op.reshape(op.permute(x, axes=(0, 2, 1, 3)), shape=(batch, tokens, heads * width))
     angles = [
@@ -46,7 +46,7 @@ def rotary(
 def _is_part(part: Value, start: int, stop: int) -> bool:
     assert part.node is not None
     attrs = part.node.attrs
-    return bool(attrs.axis % 4 == 3 and (attrs.start, attrs.stop, attrs.step) == (start, stop, 1))
+    return bool(attrs.axis == 3 and (attrs.start, attrs.stop, attrs.step) == (start, stop, 1))
 
 
 def _is_shared(angles: Value, width: int) -> bool:

@@ -280,12 +280,12 @@ def lower_selection(p: Planner, node: Node) -> str | None:
     if x not in p.places:
         return "NumPy has the operand, and a selection of it is a view"
     rank = p.types[x].rank
-    axis = attrs.axis % rank
     place = p.places[x]
-    if axis == rank - 1:
+    if attrs.axis == rank - 1:
         features = node.type.shape[-1] if node.type.rank else 1
-        if node.op == "select" or attrs.step != 1 or not isinstance(features, int):
-            return "single or strided features leave the tiles"
+        is_run = node.op == "slice" and attrs.step == 1 and isinstance(attrs.start, int)
+        if not is_run or not isinstance(features, int):
+            return "features that are not a fixed run leave the tiles"
         p.places[node.name] = Tiles(
             place.buffer, place.tokens, place.rows, place.first + attrs.start, features
         )

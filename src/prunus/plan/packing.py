@@ -110,8 +110,8 @@ class _Analysis:
 
     def _selection(self, node: Node) -> Kind | None:
         """Features of a value, or the first token of each sequence, which is always real."""
-        name, attrs, rank = str(node.inputs[0]), node.attrs, self.types[str(node.inputs[0])].rank
-        kind, axis = self.kinds[name], attrs.axis % rank
+        name, attrs = str(node.inputs[0]), node.attrs
+        kind, axis = self.kinds[name], attrs.axis
         if kind == "sequences":
             return kind if axis > 0 else None
         if self.types[name].shape[:2] != (self.batch, self.length):

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from prunus.ir import OPS, Attrs, Expr, Graph, Node, TensorType, evaluate, product, symbol
+from prunus.ir import OPS, Attrs, Expr, Graph, Node, TensorType, evaluate, product
 from prunus.ir.ops import evaluate_attr
 from prunus.kernels.spec import Kernel
 from prunus.kernels.tokens import Embed, Unpack
 from prunus.plan.options import Options
 from prunus.plan.packing import find_packing
 from prunus.plan.race import Choices
-from prunus.runtime.packing import TOKENS, Packing, PackingRule
+from prunus.runtime.packing import COMPUTED_TOKENS, Packing, PackingRule
 from prunus.runtime.program import (
     BoundArgument,
     Buffer,
@@ -111,7 +111,7 @@ class Planner:
         where padding is left out.
         """
         tokens = product(type.shape[:-1])
-        return symbol(TOKENS) if self._is_packed(tokens) else tokens
+        return COMPUTED_TOKENS if self._is_packed(tokens) else tokens
 
     def _is_packed(self, tokens: int | Expr) -> bool:
         rule = self.packing

@@ -13,9 +13,12 @@ from functools import lru_cache
 import numpy as np
 
 from prunus.ir import Expr
+from prunus.ir.dims import internal_symbol
 
-TOKENS = "tokens"
-"""The symbol of the tokens that are computed: batch · length where nothing is padding."""
+COMPUTED_TOKENS = internal_symbol("tokens")
+"""The tokens that are computed: batch · length where nothing is padding."""
+
+TOKENS = str(COMPUTED_TOKENS)
 
 MASKED = -1e30
 """A mask that adds less than this hides its key: models write -inf or the least float32, and no

@@ -1,0 +1,50 @@
+"""Checks of a graph's sizes at a call, before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from prunus.errors import InputError
+from prunus.ir.dims import Expr
+from prunus.ir.graph import Graph
+from prunus.ir.types import DTYPES, TensorType
+
+
+class SizeCheck:
+    """The types of a graph's values, each once, to be checked for the sizes of a call.
+
+    A dimension such as `seq - 4` is valid for some sizes only, and no rule can tell before them.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._names: dict[TensorType, str] = {}
+        for node in graph.nodes:
+            if any(isinstance(dim, Expr) for dim in node.type.shape):
+                self._names.setdefault(node.type, node.name)
+
+    def check(self, sizes: Mapping[str, int], *, max_bytes: int | None = None) -> None:
+        """Check that all dimensions are at least 0, and no value larger than `max_bytes`.
+
+        Raises:
+            InputError: with the value that has such a shape.
+        """
+        for type, name in self._names.items():
+            shape = type.sizes(sizes)
+            given = ", ".join(f"{symbol} = {sizes[symbol]}" for symbol in sorted(type.symbols()))
+            if min(shape) < 0:
+                raise InputError(
+                    f"{name} would have the shape {list(shape)} for {given}: "
+                    "the model does not take inputs of these sizes"
+                )
+            nbytes = math.prod(shape) * DTYPES[type.dtype].itemsize
+            if max_bytes is not None and nbytes > max_bytes:
+                raise memory_error(f"{name} = {type} with {given}", nbytes, max_bytes)
+
+
+def memory_error(what: str, nbytes: int, max_bytes: int) -> InputError:
+    """The error for a call that needs more memory than it may."""
+    return InputError(
+        f"{what} needs {nbytes / 1e9:.1f} GB, and a call may use {max_bytes / 1e9:.1f} GB of "
+        "this machine's memory; use a smaller batch or shorter inputs"
+    )
