@@ -13,11 +13,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from prunus.errors import GraphError, InputError
 from prunus.ir import bind_node, bind_sizes, evaluate
+from prunus.ir.size_check import SizeCheck, memory_error
 from prunus.kernels.layout import LINE, padded
 from prunus.kernels.target import Target
 from prunus.runtime.arena import Arena, Placement
 from prunus.runtime.chains import chains_pay
+from prunus.runtime.memory import call_memory
 from prunus.runtime.packing import TOKENS, Packing, PackingRule, lengths_of, packed, whole
 from prunus.runtime.parts import divide, most_tokens
 from prunus.runtime.pool import pool
@@ -64,6 +67,7 @@ class Executable:
         self._stride = 0
         self._generation = 0
         self._prologue, steps = _split(program.steps)
+        self._size_check = SizeCheck(program.graph)
         types = program.graph.types()
         self._parts = [
             part if isinstance(part, NumpyStep) else Template(part, types, target, threads)
@@ -84,9 +88,16 @@ class Executable:
     def run(
         self, inputs: Values, sizes: dict[str, int], recorder: Recorder | None = None
     ) -> list[np.ndarray]:
-        """The outputs for inputs whose dtypes and shapes have been checked against the graph."""
-        with self._lock:
-            parts = [self._call(*each, recorder) for each in self._divide(inputs, sizes)]
+        """The outputs for inputs whose dtypes and shapes have been checked against the graph.
+
+        Raises:
+            InputError: the model cannot be computed for these values or sizes.
+        """
+        try:
+            with self._lock:
+                parts = [self._call(*each, recorder) for each in self._divide(inputs, sizes)]
+        except GraphError as error:
+            raise InputError(f"the model does not take these inputs: {error}") from error
         return (
             parts[0] if len(parts) == 1 else [np.concatenate(o) for o in zip(*parts, strict=True)]
         )
@@ -154,6 +165,7 @@ class Executable:
         del fed  # not before: the workers read it
 
     def _bind_prologue(self, sizes: Sizes) -> list[NumpyCall]:
+        self._size_check.check(sizes, max_bytes=call_memory())
         return [_numpy_call(step, sizes) for step in self._prologue]
 
     def _bind(self, sizes: Sizes, packing: Packing) -> list[Segment | NumpyCall]:
@@ -175,6 +187,9 @@ class Executable:
     def _make_room(self, sizes: Sizes) -> Placement:
         """Where buffers lie at a call, and how much scratch each worker has, for it and for all
         calls so far.
+
+        Raises:
+            InputError: that is more memory than a call may use; then nothing has changed.
         """
         buffers = self.program.buffers.items()
         tokens = {name: evaluate(buffer.tokens, sizes) for name, buffer in buffers}
@@ -183,8 +198,12 @@ class Executable:
         placement = self._placements[chained]
         if not placement.fits(tokens):
             most = {name: max(count, placement.tokens[name]) for name, count in tokens.items()}
-            placement = self._placements[chained] = Placement(self.program, most, chained=chained)
-        self._stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
+            placement = Placement(self.program, most, chained=chained)
+        stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
+        needed = placement.nbytes + stride * self.threads
+        if needed > call_memory():
+            raise memory_error("this call", needed, call_memory())
+        self._placements[chained], self._stride = placement, stride
         return placement
 
     def _bind_parts(self, sizes: Sizes, placement: Placement) -> list[Segment | NumpyCall]:

@@ -15,15 +15,17 @@ import mmap
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunus.errors import SavedModelError
+from prunus.errors import GraphError, SavedModelError
 from prunus.ir import Constant, Graph, parse_graph, print_graph, verify
+from prunus.runtime.memory import usable_memory
 from prunus.runtime.saved_constants import (
     map_tensors,
+    max_file_bytes,
     read_constant,
     split_constants,
     write_tensors,
@@ -32,6 +34,7 @@ from prunus.runtime.saved_description import (
     DESCRIPTION,
     WEIGHTS,
     Description,
+    StoredConstant,
     check_companions,
     companion_name,
     description_text,
@@ -186,12 +189,13 @@ def _load(folder: Path) -> SavedModel:
     """As `load_model`, but an error says only what is wrong, not where."""
     description = read_description(_regular(folder / DESCRIPTION))
     weights = _regular(folder / WEIGHTS)
+    _check_size(weights, description.constants.values())
+    mapping, tensors = map_tensors(weights)
     if _file_digest(weights) != description.weights:
         raise SavedModelError(
             f"{WEIGHTS} is not the file that {DESCRIPTION} describes (their digests differ): it is "
             "damaged or of another save; copy the folder again, or save the model again"
         )
-    mapping, tensors = map_tensors(weights)
     constants = {
         name: read_constant(name, stored, tensors) for name, stored in description.constants.items()
     }
@@ -221,6 +225,18 @@ def _regular(path: Path) -> Path:
     return path
 
 
+def _check_size(weights: Path, constants: Iterable[StoredConstant]) -> None:
+    """Check how large the file of weights is before any of it is read."""
+    size = weights.stat().st_size
+    expected = min(max_file_bytes(constants), usable_memory())
+    if size > expected:
+        raise SavedModelError(
+            f"{weights.name} has {size} bytes, expected at most {expected}: what {DESCRIPTION} "
+            "lists cannot be larger, nor what this machine can hold in memory; copy the folder "
+            "again, or use a machine with more memory"
+        )
+
+
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -231,8 +247,8 @@ def _graph(lines: Sequence[str], constants: Mapping[str, Constant]) -> Graph:
         raise SavedModelError(f"a line of the graph has more than {_MAX_LINE} characters")
     try:
         graph = verify(parse_graph("\n".join(lines), constants))
-    except Exception as error:  # type rules on hostile attributes can raise nearly anything
-        raise SavedModelError(f"the graph is not valid: {type(error).__name__}: {error}") from error
+    except GraphError as error:
+        raise SavedModelError(f"the graph is not valid: {error}") from error
     if unused := constants.keys() - graph.constants.keys():
         raise SavedModelError(f"the graph has no constant {min(unused)!r:.60}")
     return graph

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from prunus.sparsity import BlockSparse, Pattern, check_block
 
 _MAX_ELEMENTS = 1 << 36
 """Elements of a constant when it is dense: a few stored blocks could claim to be more."""
+
+_MAX_HEADER = 8 + 100_000_000
+"""Largest header that the library reads."""
 
 _CHUNK = 1 << 18
 """Elements checked at a time, so that what the check allocates stays in the second-level cache."""
@@ -105,6 +108,15 @@ def map_tensors(path: Path) -> tuple[mmap.mmap, Tensors]:
             f"{WEIGHTS} cannot be read: {type(error).__name__}: {error}"
         ) from error
     return mapping, tensors
+
+
+def max_file_bytes(constants: Iterable[StoredConstant]) -> int:
+    """The largest file in which constants stored like these can lie."""
+    # A block holds an element at least, and has 4 bytes of index; a row of blocks has 8.
+    return _MAX_HEADER + sum(
+        16 * (math.prod(stored.shape) + sum(stored.shape) + 1) * math.prod(stored.block or (1,))
+        for stored in constants
+    )
 
 
 def read_constant(name: str, stored: StoredConstant, tensors: Tensors) -> Constant:

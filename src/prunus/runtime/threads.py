@@ -40,31 +40,33 @@ def check_threads(threads: object) -> int:
     return threads
 
 
-def cgroup_quota(
-    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> int | None:
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def cgroup_quota(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int | None:
     """The whole processors that this process's cgroup and those around it allow, None where none of
     them sets a quota.
 
     Reads version 2 (`cpu.max`) and version 1 (`cpu.cfs_quota_us`). `membership` says which cgroup
     of each hierarchy the process is in; a container sees its own one as the root.
     """
-    quotas = [_quota(folder) for folder in _cgroups(root, membership)]
+    quotas = [_quota(folder) for folder in cgroup_folders("cpu", root, membership)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _cgroups(root: Path, membership: Path) -> list[Path]:
-    """The folders of the process's cgroups, and those around them."""
+def cgroup_folders(controller: str, root: Path, membership: Path) -> list[Path]:
+    """The folders of the process's cgroups for a controller, and those around them."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
         lines = []
-    folders = [root, root / "cpu"]
+    folders = [root, root / controller]
     for line in lines:  # such as "0::/system.slice/app.service" and "4:cpu,cpuacct:/docker/ab12"
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if not controllers or "cpu" in controllers.split(","):
-            folder = root / "cpu" if controllers else root
+        if not controllers or controller in controllers.split(","):
+            folder = root / controller if controllers else root
             for part in Path(path.lstrip("/")).parts:
                 folder /= part
                 folders.append(folder)

@@ -1,0 +1,220 @@
+"""Saved graphs that would lead native code out of its memory, or into endless work: each is refused
+when it is loaded or called, with an error of prunus, and in no time.
+"""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prunus.errors import InputError, SavedModelError
+from prunus.ir import Constant, bind_sizes
+from prunus.plan import make_options, make_plan
+from prunus.runtime.executable import Executable
+from prunus.runtime.saved import load_model
+from prunus.runtime.saved_constants import split_constants, write_tensors
+from prunus.runtime.saved_description import (
+    DESCRIPTION,
+    WEIGHTS,
+    Description,
+    description_text,
+)
+from tests.graphs import Arrays
+
+QUICK = 2.0
+"""Seconds in which a small hostile folder must be refused, on a slow and busy machine."""
+
+WEIGHT = Constant(np.ones((8, 8), np.float32))
+X = "input x: f32[batch, seq, 8]"
+LAYER = 'h = linear(x, w) {activation="none"}: f32[batch, seq, 8]'
+
+
+def write_folder(folder: Path, *lines: str, **constants: Constant) -> Path:
+    """A folder with a graph that nobody has checked."""
+    folder.mkdir()
+    tensors, stored = split_constants(constants)
+    write_tensors(folder / WEIGHTS, tensors)
+    named = [f"constant {name}: {constant.type}" for name, constant in constants.items()]
+    description = Description(
+        source="hostile",
+        simulated=None,
+        companions=(),
+        weights=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        signature={},
+        graph=("graph", lines[0], *named, *lines[1:]),
+        constants=stored,
+    )
+    (folder / DESCRIPTION).write_text(description_text(description))
+    return folder
+
+
+def run(folder: Path, inputs: Arrays) -> list[np.ndarray]:
+    options = make_options(threads=1, tune="cost")
+    program = make_plan(load_model(folder).graph, options)
+    executable = Executable(program, target=options.target, threads=1)
+    return executable.run(inputs, bind_sizes(program.graph.inputs, inputs))
+
+
+ATTENTION = "{causal=False, heads=%s, scale=0.5}"
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ("slice(h) {axis=2, start=1000, step=1, stop=1004}: f32[batch, seq, 4]", "not inside"),
+        ("slice(h) {axis=2, start=6, step=1, stop=2}: f32[batch, seq, 4]", "not inside"),
+        ("slice(h) {axis=2, start=0, step=0, stop=4}: f32[batch, seq, 4]", "step"),
+        ("slice(h) {axis=2, start=0, step=-1, stop=4}: f32[batch, seq, 4]", "step"),
+        ("slice(h) {axis=-1, start=0, step=1, stop=4}: f32[batch, seq, 4]", "axis"),
+        ("slice(h) {axis=2, start=0.5, step=1, stop=4}: f32[batch, seq, 4]", "start"),
+        ("select(h) {axis=-2, index=0}: f32[batch, 8]", "axis"),
+        ("select(h) {axis=7, index=0}: f32[batch, 8]", "out of range"),
+        ("index(h, flag): f32[batch, seq, 8]", "indices of dtype"),
+        ("index(h, h): f32[batch, seq, 8]", "indices of dtype"),
+        (f"attention(h, h, h) {ATTENTION % -2}: f32[batch, seq, 8]", "heads"),
+        (f"attention(h, h, h) {ATTENTION % 0}: f32[batch, seq, 8]", "heads"),
+        (f"attention(h, h, h) {ATTENTION % 2.0}: f32[batch, seq, 8]", "heads"),
+        ("rotary(h, h, h) {heads=-2}: f32[batch, seq, 8]", "heads"),
+        ('layer_norm(h, b, b) {eps="x"}: f32[batch, seq, 8]', "eps"),
+        ("layer_norm(h, b, b) {eps=nan}: f32[batch, seq, 8]", "eps"),
+        ("cumsum(h) {axis=9}: f32[batch, seq, 8]", "out of range"),
+        ("softmax(h) {axis=3}: f32[batch, seq, 8]", "out of range"),
+        ("reshape(h) {shape=(<batch>, <seq>, -8)}: f32[batch, seq, 8]", "shape"),
+        ("expand(h) {shape=(2.0,)}: f32[batch, seq, 8]", "shape"),
+        ("add(h, flag): f32[batch, seq, 8]", "one dtype"),
+        ('full() {dtype="u8", shape=(1,), value=-1}: u8[1]', "cannot hold"),
+        ('full() {dtype="i64", shape=(1,), value=inf}: i64[1]', "cannot hold"),
+    ],
+)
+def test_a_node_that_no_rule_allows_is_refused(tmp_path: Path, node: str, message: str) -> None:
+    used = f"u = index(b, i): f32[1]\n  v = not(flag): bool[8]\n  y = {node}"
+    folder = write_folder(
+        tmp_path / "model",
+        X,
+        LAYER,
+        *used.splitlines(),
+        "return y, u, v",
+        w=WEIGHT,
+        b=Constant(np.ones(8, np.float32)),
+        i=Constant(np.zeros(1, np.int64)),
+        flag=Constant(np.ones(8, bool)),
+    )
+    with pytest.raises(SavedModelError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            (
+                LAYER,
+                "r = reshape(h) {shape=(<-1*batch>, <-1*seq>, 8)}: f32[-1*batch, -1*seq, 8]",
+                f"y = attention(r, r, r) {ATTENTION % 2}: f32[-1*batch, -1*seq, 8]",
+            ),
+            "would have the shape",
+        ),
+        (
+            (LAYER, "y = slice(h) {axis=1, start=0, step=1, stop=<4*seq>}: f32[batch, 4*seq, 8]"),
+            "not inside an axis",
+        ),
+        (
+            (LAYER, "y = select(h) {axis=1, index=5}: f32[batch, 8]"),
+            "outside an axis",
+        ),
+        (
+            (
+                LAYER,
+                "c = select(x) {axis=2, index=0}: f32[batch, seq]",
+                "r = reshape(c) {shape=(<batch>, <seq>, 1)}: f32[batch, seq, 1]",
+                "e = expand(r) {shape=(4000000000, <batch>, <seq>, 1)}: "
+                "f32[4000000000, batch, seq, 1]",
+                'z = linear(e, v) {activation="none"}: f32[4000000000, batch, seq, 8]',
+                "y = select(z) {axis=0, index=0}: f32[batch, seq, 8]",
+            ),
+            "GB",
+        ),
+    ],
+)
+def test_sizes_that_cannot_be_computed_are_refused_at_the_call(
+    tmp_path: Path, lines: tuple[str, ...], message: str
+) -> None:
+    constants = {"w": WEIGHT}
+    if any("v)" in line for line in lines):
+        constants = {"w": WEIGHT, "v": Constant(np.ones((8, 1), np.float32))}
+    folder = write_folder(tmp_path / "model", X, *lines, "return y, h", **constants)
+    begin = time.monotonic()
+    with pytest.raises(InputError, match=message):
+        run(folder, {"x": np.ones((2, 3, 8), np.float32)})
+    assert time.monotonic() - begin < 10 * QUICK
+
+
+def nested_division(depth: int) -> str:
+    dim = "seq"
+    for _ in range(depth):
+        dim = f"(({dim})//2+({dim})//3)" if len(dim) < 400 else f"(({dim})//2)"
+    return dim
+
+
+@pytest.mark.parametrize(
+    "dim",
+    [
+        "(" * 5000 + "seq" + ")" * 5000,
+        "-" * 9000 + "1",
+        "*".join(["(batch+seq+1)"] * 200),
+        "*".join(["99999999999"] * 100),
+        "9" * 400,
+        "seq//0",
+        "__import__('os')",
+    ],
+)
+def test_a_dimension_that_takes_long_is_refused_soon(tmp_path: Path, dim: str) -> None:
+    folder = write_folder(
+        tmp_path / "model",
+        X,
+        f'y = full() {{dtype="f32", shape=(<{dim}>,), value=0}}: f32[{dim}]',
+        "return y",
+    )
+    begin = time.monotonic()
+    with pytest.raises(SavedModelError, match="dimension"):
+        load_model(folder)
+    assert time.monotonic() - begin < QUICK
+
+
+def test_a_nested_dimension_is_read_in_linear_time(tmp_path: Path) -> None:
+    dim = nested_division(30)
+    node = f'y = full() {{dtype="f32", shape=(<{dim}>,), value=0}}: f32[{dim}]'
+    folder = write_folder(tmp_path / "model", X, node, "return y")
+    begin = time.monotonic()
+    load_model(folder)
+    assert time.monotonic() - begin < QUICK
+
+
+def test_a_file_of_weights_larger_than_described_is_not_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", X, LAYER, "return h", w=WEIGHT)
+    os.truncate(folder / WEIGHTS, 1 << 42)  # sparse: it takes no room on the disk
+    begin = time.monotonic()
+    with pytest.raises(SavedModelError, match=f"{1 << 42} bytes, expected at most"):
+        load_model(folder)
+    assert time.monotonic() - begin < QUICK
+
+
+def test_a_failed_large_call_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    lines = (
+        LAYER,
+        f"y = attention(h, h, h) {ATTENTION % 1}: f32[batch, seq, 8]",
+    )
+    folder = write_folder(tmp_path / "model", X, *lines, "return y", w=WEIGHT)
+    options = make_options(threads=1, tune="cost")
+    program = make_plan(load_model(folder).graph, options)
+    executable = Executable(program, target=options.target, threads=1)
+    small = {"x": np.ones((2, 3, 8), np.float32)}
+    (before,) = executable.run(small, bind_sizes(program.graph.inputs, small))
+    huge = {"x": np.broadcast_to(np.float32(1), (1 << 20, 1 << 20, 8))}
+    with pytest.raises(InputError, match="GB"):
+        executable.run(huge, bind_sizes(program.graph.inputs, huge))
+    (after,) = executable.run(small, bind_sizes(program.graph.inputs, small))
+    np.testing.assert_array_equal(before, after)
