@@ -9,7 +9,9 @@ hide every key.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,7 @@ from prunus.ir import (
     symbol,
     verify,
 )
+from prunus.ir.dims import substitute
 
 BATCH, SEQ = symbol("batch"), symbol("seq")
 MAX_SEQ = 48
@@ -215,19 +218,22 @@ def eager_attention(
 
 
 class _Drawn:
-    """A graph while it is drawn: the builder, the inputs' arrays, and a source of numbers."""
+    """A graph while it is drawn: the builder, the inputs' arrays, and a source of numbers.
 
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
+    `choose` returns one of its arguments: Hypothesis decides, or a random generator.
+    """
+
+    def __init__(self, choose: Callable[[Sequence[Any]], Any], seed: int) -> None:
+        self._choose = choose
         self.builder = GraphBuilder()
-        self.random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        self.random = np.random.default_rng(seed)
         self.arrays: Arrays = {}
-        self.batch = draw(st.integers(1, 3))
-        self.seq = draw(st.sampled_from([1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 45]))
+        self.batch = self.choose(1, 2, 3)
+        self.seq = self.choose(1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 45)
 
     def choose(self, *options: Any) -> Any:
         """One of the options."""
-        return self.draw(st.sampled_from(options))
+        return self._choose(options)
 
     def normal(self, *shape: int) -> np.ndarray:
         """Numbers of magnitude one."""
@@ -426,11 +432,56 @@ def _outputs(g: _Drawn, x: str) -> list[str]:
 @st.composite
 def graphs(draw: st.DrawFn, *, max_blocks: int = 3) -> Case:
     """A random graph and inputs for it."""
-    g = _Drawn(draw)
+    seed = draw(st.integers(0, 2**32 - 1))
+    return _case(_Drawn(lambda options: draw(st.sampled_from(options)), seed), max_blocks)
+
+
+def random_case(seed: int, *, max_blocks: int = 3) -> Case:
+    """The random graph of a seed, and inputs for it."""
+    source = random.Random(seed)
+    return _case(_Drawn(source.choice, seed), max_blocks)
+
+
+def _case(g: _Drawn, max_blocks: int) -> Case:
     x = _start(g)
     blocks: Sequence[Callable[[_Drawn, str], str]] = (layers, feed_forward, attention, attention)
-    for _ in range(draw(st.integers(0, max_blocks))):
+    for _ in range(g.choose(*range(max_blocks + 1))):
         block = g.choose(*(blocks if g.builder.types[x].rank == 3 else blocks[:2]))
         x = block(g, x)
     outputs = _outputs(g, x)
-    return Case(g.builder.graph(*outputs, limits={"seq": MAX_SEQ}), g.arrays)
+    graph = g.builder.graph(*outputs, limits={"seq": MAX_SEQ})
+    return Case(
+        renamed(graph, dict(zip(("batch", "seq"), g.choose(*NAMES), strict=True))), g.arrays
+    )
+
+
+NAMES = (
+    ("batch", "seq"), ("tokens", "batch"), ("seq", "tokens"), ("lambda", "None"), ("heads", "x"),
+    ("s0", "_"), ("größe", "weight"), ("dim__", "inf"),
+)  # fmt: skip
+"""What a user may call the batch and the length: also as prunus calls something, or as Python."""
+
+
+def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """The graph with other names for its symbols."""
+    values = {old: symbol(new) for old, new in names.items()}
+
+    def of_value(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of_value, value))
+        return substitute(value, values) if isinstance(value, Expr) else value
+
+    def of_type(type: TensorType) -> TensorType:
+        return TensorType(type.dtype, of_value(type.shape))
+
+    nodes = tuple(
+        replace(
+            node,
+            attrs=Attrs({key: of_value(value) for key, value in node.attrs.items()}),
+            type=of_type(node.type),
+        )
+        for node in graph.nodes
+    )
+    inputs = {name: of_type(type) for name, type in graph.inputs.items()}
+    limits = {names.get(name, name): size for name, size in graph.limits.items()}
+    return verify(replace(graph, inputs=inputs, nodes=nodes, limits=limits))

@@ -17,7 +17,7 @@ DIM = 2 * symbol("batch") * symbol("seq") + (symbol("seq") + 1) // 2 - 3
 ATTRIBUTES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**62), 2**62)
     | st.floats(allow_nan=False)
     | st.sampled_from(["relu", "gelu_tanh"])
     | st.just(DIM),

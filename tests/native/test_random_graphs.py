@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunus.ir import Graph, interpret
+from prunus.ir import Expr, Graph, interpret
 from tests.graphs import Arrays, Case, graphs, of_visible
 from tests.native.decisions import Decisions, compiled, decisions, examples, rewritten, run
 
@@ -27,7 +27,7 @@ def test_passes_and_kernels_keep_the_meaning(
     graph, inputs = case
     after = rewritten(graph, decided)
     executable = compiled(after, decided)
-    others = resized(graph, inputs, {"batch": batch, "seq": seq})
+    others = resized(graph, inputs, batch, seq)
     answers: list[bytes] = []
     for each in (inputs, others, inputs):
         imported, exact = interpret(graph, each), interpret(graph, each, precise=True)
@@ -49,6 +49,12 @@ def with_padding(found: np.ndarray, wanted: np.ndarray, inputs: Arrays) -> np.nd
     return np.where(left_out, wanted, found).astype(found.dtype)
 
 
-def resized(graph: Graph, inputs: Arrays, sizes: dict[str, int]) -> Arrays:
+def resized(graph: Graph, inputs: Arrays, batch: int, seq: int) -> Arrays:
     """The inputs' numbers, repeated or left out to fill other sizes."""
+    sizes = {
+        str(dim): seq if axis else batch  # whatever the two are called
+        for type in graph.inputs.values()
+        for axis, dim in enumerate(type.shape)
+        if isinstance(dim, Expr)
+    }
     return {name: np.resize(inputs[name], type.sizes(sizes)) for name, type in graph.inputs.items()}

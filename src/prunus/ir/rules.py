@@ -8,7 +8,6 @@ symbolic end), which the meaning checks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -120,13 +119,11 @@ def arange_type(a: Any) -> TensorType:
 
 def full_type(a: Any) -> TensorType:
     """A tensor of one number, which its dtype can hold."""
-    is_float = DTYPES[a.dtype].kind == "f"
-    try:
-        if not is_float and not math.isfinite(a.value):
-            raise ValueError
-        np.full((), a.value, DTYPES[a.dtype])
-    except (OverflowError, ValueError) as error:
-        raise GraphError(f"{a.dtype} cannot hold the value {a.value}") from error
+    dtype = DTYPES[a.dtype]
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not limits.min <= a.value <= limits.max:
+            raise GraphError(f"{a.dtype} cannot hold the value {a.value}")
     return TensorType(a.dtype, a.shape)
 
 
