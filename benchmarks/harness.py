@@ -18,12 +18,13 @@ import prunus
 from prunus.bench import interleave, turn_of
 from prunus.bench.engines import Arrays
 from prunus.bench.inputs import random_inputs
-from prunus.bench.machine import package_versions, python_version, this_machine
+from prunus.bench.machine import python_version, this_machine
 from prunus.bench.table import aligned
 from prunus.frontend.stand_in import CONFIGS, random_bert
 from prunus.kernels.peak import fma_peak
 from prunus.runtime.threads import default_threads
 from prunus.sparsity import SparsityRecipe
+from prunus.versions import package_versions
 
 Key = TypeVar("Key", bound=Hashable)
 

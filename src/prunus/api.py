@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
 from prunus.plan import make_options
 from prunus.runtime.saved import SavedModel, load_model, save_model
+from prunus.versions import source_digest
 
 if TYPE_CHECKING:
     import torch
@@ -168,11 +168,7 @@ def import_version() -> str:
     """What an imported graph in the cache depends on besides the checkpoint: the sources of the
     import, so that a changed pass never meets a graph of the old one.
     """
-    digest = hashlib.sha256()
-    for folder in ("frontend", "ir", "passes", "sparsity"):
-        for path in sorted((Path(__file__).parent / folder).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return source_digest("frontend", "ir", "passes", "sparsity")
 
 
 def load(

@@ -1,12 +1,10 @@
-"""What a time was measured on: processor, cores, caches, versions. Nothing heavy is imported."""
+"""What a time was measured on: processor, cores, caches. Nothing heavy is imported."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata
 
 import psutil
 
@@ -51,17 +49,6 @@ def this_machine() -> Machine:
         caches=read_caches(),
         system=f"{platform.system()} {platform.machine()}",
     )
-
-
-def package_versions(names: Iterable[str]) -> dict[str, str]:
-    """Versions of those of the named distributions that are installed, without importing them."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def python_version() -> dict[str, str]:

@@ -55,8 +55,9 @@ def _data(measure: bool) -> dict[str, Any]:
     import dataclasses
 
     from prunus import __version__
-    from prunus.bench.machine import package_versions, python_version, this_machine
+    from prunus.bench.machine import python_version, this_machine
     from prunus.cache import cache_folder, usage
+    from prunus.versions import package_versions
 
     machine = this_machine()
     return {

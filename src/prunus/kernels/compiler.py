@@ -7,12 +7,10 @@ version and the text of the emitters.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 import threading
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import llvmlite
@@ -21,6 +19,7 @@ import llvmlite.binding as llvm
 from prunus import cache as disk
 from prunus.errors import PrunusError
 from prunus.kernels.target import Target
+from prunus.versions import source_digest
 
 _lock = threading.RLock()
 """Held by the thread that is inside LLVM."""
@@ -93,10 +92,7 @@ def assembly(text: str, target: Target) -> str:
 @cache
 def code_version() -> str:
     """The versions of LLVM and of this folder's sources: changed emitters never find old code."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return f"llvmlite {llvmlite.__version__}, kernels {digest.hexdigest()}"
+    return f"llvmlite {llvmlite.__version__}, kernels {source_digest('kernels')}"
 
 
 class Linker:

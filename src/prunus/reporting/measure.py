@@ -21,7 +21,7 @@ from prunus.bench import (
 )
 from prunus.bench.engines import Arrays
 from prunus.bench.inputs import random_inputs
-from prunus.bench.machine import package_versions, this_machine
+from prunus.bench.machine import this_machine
 from prunus.bench.shapes import Shape, check_shape
 from prunus.cache import cache_folder
 from prunus.errors import InputError
@@ -39,6 +39,7 @@ from prunus.reporting.matrices import attention_heads, linear_matrices
 from prunus.reporting.parity import measure_parity
 from prunus.reporting.stages import Stages
 from prunus.runtime.saved_reference import content_digest
+from prunus.versions import package_versions
 
 OURS = ("prunus", "prunus-dense")
 OPTIONAL = ("onnxruntime", "openvino")

@@ -17,8 +17,9 @@ import numpy as np
 
 from prunus.bench.engines.contract import Arrays, EngineError, Job, LocalEngine, missing
 from prunus.bench.engines.onnx_export import Exports
-from prunus.bench.machine import package_versions, this_machine
+from prunus.bench.machine import this_machine
 from prunus.bench.rounds import interleave, turn_of
+from prunus.versions import package_versions
 
 Infer = Callable[[Arrays], Any]
 """Answers inputs by name with the outputs by place."""

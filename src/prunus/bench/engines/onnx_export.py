@@ -22,7 +22,7 @@ import numpy as np
 
 from prunus.bench.engines.contract import Arrays, Job
 from prunus.bench.engines.torch_engine import as_tensors, float_tensors
-from prunus.bench.machine import package_versions
+from prunus.versions import package_versions
 
 OPSET = 14
 FILE = "model.onnx"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from prunus.bench.engines.contract import Arrays, Job, LocalEngine, float_arrays
-from prunus.bench.machine import package_versions
+from prunus.versions import package_versions
 
 
 class Compiled(Protocol):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from prunus.bench.engines.contract import Arrays, Job, LocalEngine, missing
-from prunus.bench.machine import package_versions
 from prunus.frontend.arrays import leaves
+from prunus.versions import package_versions
 
 _PROGRAM = "#include <cmath>\n#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
 
