@@ -15,7 +15,7 @@ from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
 from prunus.plan import make_options
 from prunus.runtime.saved import SavedModel, load_model, save_model
-from prunus.versions import source_digest
+from prunus.versions import package_versions, source_digest
 
 if TYPE_CHECKING:
     import torch
@@ -165,10 +165,14 @@ def _import(
 
 @functools.cache
 def import_version() -> str:
-    """What an imported graph in the cache depends on besides the checkpoint: the sources of the
-    import, so that a changed pass never meets a graph of the old one.
+    """What an imported graph in the cache depends on besides the checkpoint.
+
+    These are the sources of the import, and the versions of torch and transformers, which decide
+    what a module computes. Neither is imported.
     """
-    return source_digest("frontend", "ir", "passes", "sparsity")
+    versions = package_versions(("torch", "transformers"))
+    sources = source_digest("frontend", "ir", "passes", "sparsity")
+    return f"{sources} {sorted(versions.items())}"
 
 
 def load(

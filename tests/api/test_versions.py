@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import pytest
+from transformers import BertConfig, BertModel
+
+import prunus
+from prunus import api, cache
+from prunus.cli.models import CheckpointModel
+from prunus.frontend import checkpoint, hub
 from prunus.versions import package_versions, source_digest
 
 
@@ -26,3 +35,33 @@ def test_source_digest_covers_nested_and_moved_files(tmp_path: Path) -> None:
     assert len(found) == 4
     (tmp_path / "kernels" / "notes.txt").write_text("not a source")
     assert source_digest("kernels", package=tmp_path) in found
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_a_cached_import_is_made_again_after_an_upgrade(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=64, vocab_size=100)  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "model")
+    loads = []
+    load_module = checkpoint.load_module
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        loads.append(args)
+        return load_module(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "load_module", counted)
+    monkeypatch.setattr(api, "import_version", api.import_version.__wrapped__)  # not remembered
+    prunus.from_pretrained(tmp_path / "model", threads=1)
+    prunus.from_pretrained(tmp_path / "model", threads=1)
+    assert len(loads) == 1
+    key = CheckpointModel(hub.resolve(tmp_path / "model")).key(None)
+    version = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "99.0" if name == package else version(name)
+    )
+    prunus.from_pretrained(tmp_path / "model", threads=1)
+    assert len(loads) == 2
+    assert CheckpointModel(hub.resolve(tmp_path / "model")).key(None) != key
