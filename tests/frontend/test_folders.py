@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,9 @@ def test_mistyped_folders(
         (lambda f: (f / "config.json").unlink(), r"has no config\.json"),
         (lambda f: (f / "config.json").write_text("[1]"), "holds a list"),
         (lambda f: (f / "config.json").write_bytes(b"\xff"), "not readable JSON"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "nested deeper than 64 levels"),
+        (lambda f: (f / "config.json").write_text('{"a":' * 99 + "1" + "}" * 99), "nested deeper"),
+        (lambda f: os.truncate(f / "config.json", 1 << 40), "more than 64 MB"),
         (lambda f: (f / "prunus.json").write_text("{}"), r"prunus\.load"),
         (lambda f: (f / "config.json").rename(f.parent / "config.json") and (f / "a").mkdir(),
          r"has no config\.json"),

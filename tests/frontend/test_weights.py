@@ -106,6 +106,8 @@ def test_pickle_with_code_is_refused_and_not_run(
         ([1, 2], "a list, expected a dictionary"),
         ({"epoch": 3, "model": {}}, "holds a int under 'epoch'"),
         ({"best_configure": {}}, "neural-compressor"),
+        ({0: torch.zeros(2), "weight": torch.zeros(2)}, "key 0, a int, expected names"),
+        ({("a", 1): torch.zeros(2)}, "a tuple, expected names"),
     ],
 )
 def test_pickles_that_are_not_a_state_dict(content: Any, message: str, folder: Path) -> None:
@@ -154,10 +156,13 @@ def test_index_and_shards_of_different_models(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not an index of shards"),
-        ("[]", "not an index of shards"),
-        ('{"weight_map": {}}', "does not map"),
-        ('{"weight_map": {"a": 3}}', "does not map"),
+        ("{", "not readable JSON.*index of shards"),
+        ("[]", "a list, expected a JSON object"),
+        ("{}", "not an index of shards"),
+        ('{"weight_map": {}}', "not an index of shards"),
+        ('{"weight_map": {"a": 3}}', "not an index of shards"),
+        ("[" * 100_000, "nested deeper than 64 levels"),
+        ('{"weight_map": ' + "[" * 100 + "]" * 100 + "}", "nested deeper than 64 levels"),
         ('{"weight_map": {"a": "../secret.safetensors"}}', "without a folder"),
         ('{"weight_map": {"a": "/secret.safetensors"}}', "without a folder"),
     ],

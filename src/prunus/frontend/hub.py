@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
-import json
 import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from prunus.documents import read_object
 from prunus.errors import CheckpointError, InputError
 from prunus.frontend import weights
 
@@ -126,16 +126,7 @@ def _checkpoint(name: str, folder: Path, commit: str | None) -> Checkpoint:
     path = folder / CONFIG
     if not path.is_file():
         raise CheckpointError(_no_config(name, folder, commit))
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not readable JSON ({error}): download or copy it again."
-        ) from error
-    if not isinstance(config, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(config).__name__}, expected the fields of a model."
-        )
+    config = read_object(path, CheckpointError, "download or copy the file again.")
     return Checkpoint(name, folder, config, commit)
 
 

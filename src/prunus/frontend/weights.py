@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from prunus.documents import read_object
 from prunus.errors import CheckpointError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -221,6 +222,11 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             f"{path} holds a {type(content).__name__}, expected a dictionary of tensors: "
             "save `model.state_dict()` or use `save_pretrained`."
         )
+    if odd := [key for key in content if not isinstance(key, str)]:
+        raise CheckpointError(
+            f"{path} has the key {odd[0]!r:.60}, a {type(odd[0]).__name__}, expected names of "
+            "tensors: save `model.state_dict()` or use `save_pretrained`."
+        )
     return dict(content)
 
 
@@ -279,22 +285,16 @@ def read_index(index: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the index is not JSON or has no weight map.
     """
-    try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-        weight_map = content["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{index} is not an index of shards ({type(error).__name__}: {error}), expected JSON "
-            "with a `weight_map`: download or copy it again."
-        ) from error
+    advice = "download or copy the index of shards again."
+    weight_map = read_object(index, CheckpointError, advice).get("weight_map")
     if not (
         isinstance(weight_map, dict)
         and weight_map
         and all(isinstance(name, str) for name in weight_map.values())
     ):
         raise CheckpointError(
-            f"{index} has a `weight_map` that does not map names of tensors to file names: "
-            "download or copy it again."
+            f"{index} is not an index of shards: it has no `weight_map` from names of tensors to "
+            f"file names; {advice}"
         )
     return weight_map
 
