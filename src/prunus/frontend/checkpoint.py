@@ -8,19 +8,21 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prunus.errors import CheckpointError, UnsupportedError
 from prunus.frontend import foreign, weights
 from prunus.frontend.bitmask import expand_bitmasks
+from prunus.frontend.exclusive import exclusively, restoring
 from prunus.frontend.hub import Checkpoint
 from prunus.frontend.weights import in_one_line
 
 if TYPE_CHECKING:
     import torch
+
+Result = TypeVar("Result")
 
 # A field proves nothing: dense models carry settings of quantisers. What counts is what the tensors
 # are, and that is checked here, so transformers is not to look for a quantiser.
@@ -66,12 +68,20 @@ def load_module(
     """
     check_dtype(dtype)
     weights.require_torch()
+    return exclusively(lambda: _load_module(checkpoint, architecture))
+
+
+def _load_module(checkpoint: Checkpoint, architecture: str | None) -> torch.nn.Module:
     model_class = _model_class(checkpoint, architecture)
     state = load_state(checkpoint)
-    with _quiet_transformers():
+
+    def place() -> tuple[torch.nn.Module, dict[str, Any]]:
         module, report = _place(checkpoint, model_class, state)
         if _lacks_pooler_alone(model_class, report):
             module, report = _place(checkpoint, model_class, state, add_pooling_layer=False)
+        return module, report
+
+    module, report = _without_transformers_log(place)
     _check_report(checkpoint, module, report)
     _check_finite(checkpoint, module)
     _name_left_over(checkpoint, module, {*report["unexpected_keys"], *_hidden(module, state)})
@@ -271,19 +281,24 @@ def _frames_inside_prunus() -> int:
     return level
 
 
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Without the log and the progress bar of transformers: prunus reports in its own words."""
+def _without_transformers_log(work: Callable[[], Result]) -> Result:
+    """The result of `work`, without the log and the progress bar of transformers: prunus reports in
+    its own words.
+    """
     from transformers.utils import logging as untyped_logging
 
     logging: Any = untyped_logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    if bars:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+    def run() -> Result:
+        logging.set_verbosity_error()
+        if bars:
+            logging.disable_progress_bar()
+        return work()
+
+    return restoring(run, restore)

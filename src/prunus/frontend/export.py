@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import OrderedDict, defaultdict, namedtuple
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,13 +17,22 @@ from prunus.frontend import weights
 from prunus.frontend.arrays import to_array
 from prunus.frontend.dynamic_axes import dynamic_axes
 from prunus.frontend.examples import Example, is_of_transformers, read_example
-from prunus.frontend.program import SEQUENCE, Program, export_program, position_limit
+from prunus.frontend.exclusive import exclusively, restoring
+from prunus.frontend.program import (
+    SEQUENCE,
+    Program,
+    export_program,
+    position_limit,
+    without_dumps,
+)
 from prunus.frontend.structure import Default, Input, Plain, Signature, Structure
 from prunus.frontend.translate import translate
 from prunus.ir import Graph, interpret
 
 if TYPE_CHECKING:
     import torch
+
+Result = TypeVar("Result")
 
 DEFAULTS = {"attention_mask": 1, "token_type_ids": 0}
 """What inputs of transformers are where they are left out."""
@@ -62,20 +70,28 @@ def import_module(
             without a translation.
     """
     weights.require_torch()
-    import torch
-
     module = getattr(module, "_orig_mod", module)  # of what torch.compile wraps
     _check_module(module)
+    return exclusively(lambda: _import(module, example_inputs, dynamic_shapes))
+
+
+def _import(module: torch.nn.Module, example_inputs: Any, dynamic_shapes: Any) -> Imported:
+    import torch
+
     example = read_example(module, example_inputs)
     axes = dynamic_axes(example, dynamic_shapes)
-    with _prepared(module, example), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, about its own future
-        program = export_program(module, example, axes)
-        answer = _answer(program)
-        graph = _translate(module, example, program)
-        _check_doubtful(module, example, program, graph)
-    inputs = tuple(_inputs(module, graph))
-    return Imported(graph, Signature(inputs, answer, example.positional, example.fixed))
+
+    def run() -> Imported:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about its own future
+            program = export_program(module, example, axes)
+            answer = _answer(program)
+            graph = _translate(module, example, program)
+            _check_doubtful(module, example, program, graph)
+        inputs = tuple(_inputs(module, graph))
+        return Imported(graph, Signature(inputs, answer, example.positional, example.fixed))
+
+    return _prepared(module, example, run)
 
 
 def _check_module(module: Any) -> None:
@@ -90,26 +106,28 @@ def _check_module(module: Any) -> None:
             raise InputError(f"{name} is on {tensor.device}; move the module to the CPU first")
 
 
-@contextmanager
-def _prepared(module: torch.nn.Module, example: Example) -> Iterator[None]:
-    """The module in eval mode and bound to its options; afterwards it is as it was.
+def _prepared(module: torch.nn.Module, example: Example, work: Callable[[], Result]) -> Result:
+    """The result of `work` with the module in eval mode and bound to its options; afterwards it is
+    as it was, whatever happens.
 
     Flags are set directly, as `eval()` may do more in a subclass.
     """
     modes = {each: each.training for each in module.modules()}
     own = {name: value for name, value in vars(module).items() if name == "forward"}
-    for each in modes:
-        each.training = False
-    if example.options:
-        vars(module)["forward"] = partial(module.forward, **example.options)
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         for each, mode in modes.items():
             each.training = mode
-        if example.options:
-            del vars(module)["forward"]
-            vars(module).update(own)
+        vars(module).pop("forward", None)
+        vars(module).update(own)
+
+    def prepare_and_work() -> Result:
+        for each in modes:
+            each.training = False
+        vars(module)["forward"] = without_dumps(partial(module.forward, **example.options))
+        return work()
+
+    return restoring(prepare_and_work, restore)
 
 
 def _translate(module: torch.nn.Module, example: Example, program: Program) -> Graph:

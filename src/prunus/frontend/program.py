@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import functools
 import logging
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prunus.errors import InputError, UnsupportedError
 from prunus.frontend.dynamic_axes import Axis, DynamicAxes
@@ -18,6 +17,8 @@ from prunus.frontend.failures import export_failure, user_line
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
+
+Result = TypeVar("Result")
 
 COMMON_NAMES = ("batch", "seq")
 
@@ -235,33 +236,73 @@ def _export(
 
     args, kwargs = example.call(axes.resize(example.tensors, axes.larger_sizes()))
     shapes = _dynamic_shapes(module, example, axes, is_named)
-    with _without_dumps():
+
+    def export() -> tuple[ExportedProgram, tuple[Any, ...]]:
         exported = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
         guards = tuple(_guards(exported))
         if _has_mutation_or_parts(exported):
             # Makes in-place ops and blocks under no_grad plain, and decomposes nothing else.
             exported = exported.run_decompositions({})
+        return exported, guards
+
+    try:
+        exported, guards = _quietly(export)
+    except DataDependentError as error:
+        raise error.reason from error.reason.__cause__
     return Program(exported, _input_names(exported, example), axes, guards)
 
 
-@contextmanager
-def _without_dumps() -> Iterator[None]:
-    """Without what torch writes to stderr and its logs about an export, whether it fails or not.
+class DataDependentError(Exception):
+    """Wraps an error of torch about a condition on values, until torch.export has passed it on.
 
-    What the module itself writes to stderr comes out afterwards, unless the export fails.
+    Where torch.export meets the error itself, it prints the graph so far to stderr.
     """
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace")]
-    levels = [logger.level for logger in loggers]
-    written = io.StringIO()
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+
+    def __init__(self, reason: RuntimeError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def without_dumps(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A module's forward, with errors about conditions on values wrapped."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return forward(*args, **kwargs)
+        except RuntimeError as error:
+            if type(error).__name__ == "GuardOnDataDependentSymNode":
+                raise DataDependentError(error) from error
+            raise
+
+    return call
+
+
+def _quietly(work: Callable[[], Result]) -> Result:
+    """The result of `work`, without what torch logs about an export in this thread.
+
+    What other threads log comes through, and no logger is changed but for an inert filter.
+    """
+    for handler in logging.getLogger("torch").handlers:
+        handler.addFilter(_NOT_EXPORTING)
+    before, own = _NOT_EXPORTING.thread, threading.get_ident()
     try:
-        with redirect_stderr(written):
-            yield
-        sys.stderr.write(written.getvalue())
+        _NOT_EXPORTING.thread = own
+        return work()
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        _NOT_EXPORTING.thread = before
+
+
+class _NotExporting(logging.Filter):
+    """Drops the records of the thread that exports, if there is one."""
+
+    thread: int | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread is None or record.thread != self.thread
+
+
+_NOT_EXPORTING = _NotExporting()
 
 
 def _dynamic_shapes(

@@ -1,0 +1,242 @@
+"""Imports in several threads, failures and interrupts leave the process as it was."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+from transformers.utils import logging as transformers_logging
+
+import prunus
+from prunus import cache
+from prunus.errors import UnsupportedError
+from prunus.frontend import exclusive
+from prunus.frontend.export import import_module
+from tests.frontend.modules import Function
+from tests.runtime.processes import in_a_child, needs_fork
+
+EXAMPLE = (torch.ones(2, 4),)
+LOGGERS = ("torch", "torch.__trace", "torch.export", "transformers")
+
+
+class Mixed(nn.Module):
+    """In training, but for one part."""
+
+    def __init__(self, options: float = 0.5) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(4, 4), nn.Dropout(options), nn.Linear(4, 4))
+        self.train()
+        self.inner[1].eval()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.inner(x)
+
+
+class Refused(Mixed):
+    """Its way depends on values."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.inner(x) if x.sum() > 0 else x
+
+
+def state(*modules: nn.Module) -> list[Any]:
+    """All that an import could leave changed."""
+    import transformers.modeling_utils as loading
+
+    return [
+        sys.stdout, sys.stderr, warnings.showwarning, list(warnings.filters),
+        [(logging.getLogger(name).level, logging.getLogger(name).disabled) for name in LOGGERS],
+        transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled(),
+        torch.is_grad_enabled(), torch.get_default_dtype(),
+        nn.Module.__call__, nn.Module.__getattr__,
+        nn.init.normal_, loading.PreTrainedModel.from_pretrained.__func__,
+        [{name: (each.training, sorted(vars(each))) for name, each in module.named_modules()}
+         for module in modules],
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def chatter() -> Any:
+    """Another thread that prints and logs; what it wrote to stderr, and what changed under it."""
+    seen: list[str] = []
+    over = threading.Event()
+    own = sys.stderr
+    level = logging.getLogger("torch").level
+
+    class Records(logging.Handler):
+        count = 0
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.count += record.name == "torch.of_a_user"
+
+    records = Records()
+    logging.getLogger("torch").addHandler(records)
+
+    def talk() -> None:
+        sent = 0
+        while not over.is_set():
+            if sys.stderr is not own:
+                seen.append("stderr was replaced")
+            if logging.getLogger("torch").level != level:
+                seen.append("the level of torch's logger was changed")
+            logging.getLogger("torch.of_a_user").warning("a warning")
+            sent += 1
+            if records.count != sent:
+                seen.append("a record of another thread was dropped")
+                records.count = sent
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    yield seen
+    over.set()
+    thread.join()
+    logging.getLogger("torch").removeHandler(records)
+
+
+def all_at_once(work: list[Callable[[], object]]) -> list[BaseException | None]:
+    """What each of them raised, all begun together in threads of their own."""
+    together = threading.Barrier(len(work))
+
+    def run(each: Callable[[], object]) -> BaseException | None:
+        together.wait()
+        try:
+            each()
+        except BaseException as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return list(pool.map(run, work))
+
+
+def test_threads_compile_at_once_while_another_one_prints(chatter: list[str]) -> None:
+    modules: list[nn.Module] = [Mixed() for _ in range(4)]
+    shared, refused = Mixed(), Refused()
+    before = state(*modules, shared, refused)
+    work: list[Callable[[], object]] = [
+        *(lambda m=m: prunus.compile(m, EXAMPLE, threads=1, tune="cost") for m in modules),
+        *(lambda: import_module(shared, EXAMPLE) for _ in range(2)),
+        lambda: import_module(refused, EXAMPLE),
+    ]
+    errors = all_at_once(work)
+    assert errors[:-1] == [None] * 6
+    assert isinstance(errors[-1], UnsupportedError)
+    assert "where" in str(errors[-1])
+    assert state(*modules, shared, refused) == before
+    assert chatter == []
+
+
+def test_threads_load_checkpoints_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chatter: list[str]
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    for number in range(3):
+        config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                            intermediate_size=64, vocab_size=100 + number)  # fmt: skip
+        BertModel(config).save_pretrained(tmp_path / str(number))
+    before = state()
+    work: list[Callable[[], object]] = [
+        lambda number=number: prunus.from_pretrained(  # type: ignore[misc]
+            tmp_path / str(number % 3), threads=1, tune="cost"
+        )
+        for number in range(4)
+    ]
+    assert all_at_once(work) == [None] * 4
+    assert state() == before
+    assert chatter == []
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
+def test_a_failure_inside_the_module_leaves_no_trace(error: type[BaseException]) -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise error("from within")
+
+    module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), Function(fail)).train()
+    before = state(module)
+    with pytest.raises(BaseException, match="from within"):
+        import_module(module, EXAMPLE)
+    assert state(module) == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no timers")
+def test_an_interrupt_at_any_moment_leaves_no_trace() -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    module = Mixed()
+    import_module(module, EXAMPLE)
+    begin = time.perf_counter()
+    import_module(module, EXAMPLE)
+    whole = time.perf_counter() - begin
+    before, interrupted = state(module), 0
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for step in range(40):
+            signal.setitimer(signal.ITIMER_REAL, max(1e-4, whole * step / 36))
+            try:
+                import_module(module, EXAMPLE)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                interrupted += 1
+            assert state(module) == before, step
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert interrupted > 20
+    assert all_at_once([lambda: import_module(module, EXAMPLE)]) == [None], "the lock is free"
+
+
+def test_restoring_runs_again_where_it_was_interrupted() -> None:
+    calls: list[str] = []
+
+    def restore() -> None:
+        calls.append("begin")
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        calls.append("end")
+
+    with pytest.raises(KeyboardInterrupt):
+        exclusive.restoring(lambda: 1, restore)
+    assert calls == ["begin", "begin", "end"]
+
+
+@needs_fork
+def test_a_fork_waits_for_an_import_and_its_child_imports() -> None:
+    module = Mixed()
+    before = state(module)[-1]
+    inside = threading.Event()
+
+    def slow(x: Tensor) -> Tensor:
+        inside.set()
+        time.sleep(0.2)
+        return x
+
+    thread = threading.Thread(
+        target=lambda: import_module(nn.Sequential(module, Function(slow)), EXAMPLE)
+    )
+    thread.start()
+    assert inside.wait(30)
+
+    def child() -> bytes:
+        is_same = state(module)[-1] == before
+        import_module(module, EXAMPLE)
+        return b"imported" if is_same else b"the module was changed"
+
+    assert in_a_child(child) == b"imported"
+    thread.join()
