@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prunus.errors import CheckpointError as CheckpointError
     from prunus.errors import GraphError as GraphError
     from prunus.errors import InputError as InputError
+    from prunus.errors import ModuleChangedError as ModuleChangedError
     from prunus.errors import PrunusError as PrunusError
     from prunus.errors import SavedModelError as SavedModelError
     from prunus.errors import TargetError as TargetError
@@ -42,8 +43,8 @@ _HOME = {
     **dict.fromkeys(("compile", "from_pretrained", "load"), "prunus.api"),
     **dict.fromkeys(("BenchmarkResult", "CompiledModel"), "prunus.model"),
     **dict.fromkeys(
-        ("CheckpointError", "GraphError", "InputError", "PrunusError", "SavedModelError",
-         "TargetError", "UnsupportedError"),
+        ("CheckpointError", "GraphError", "InputError", "ModuleChangedError", "PrunusError",
+         "SavedModelError", "TargetError", "UnsupportedError"),
         "prunus.errors",
     ),
     "simulate": "prunus.frontend.simulate",

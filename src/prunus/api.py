@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus import cache
-from prunus.errors import SavedModelError
+from prunus.errors import InputError, SavedModelError
+from prunus.frontend.snapshot import SharedWeights, take_snapshot
 from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
 from prunus.plan import make_options
@@ -35,8 +36,15 @@ def compile(
     threads: int | None = None,
     tune: str = "race",
     dynamic_shapes: Any = None,
+    copy: bool = False,
 ) -> CompiledModel:
     """Compile a PyTorch module.
+
+    The compiled model is the module as it is now. It shares large dense weights with the module, so
+    that these take no memory twice; where one of them is changed in place afterwards (by
+    `load_state_dict` or a step of an optimizer, say), the compiled model refuses to go on. Writes
+    through `weight.data` or an array of NumPy are not seen: compile with `copy=True` where they
+    happen.
 
     Args:
         module: Any module made of the ops in the table; it is not changed.
@@ -49,20 +57,28 @@ def compile(
         threads: Workers; None for the physical processors that this process may use.
         tune: "race" or "cost".
         dynamic_shapes: As in `torch.export`.
+        copy: Whether to copy all weights, so that no change of the module matters.
 
     Raises:
         InputError: options or inputs that cannot be used.
         UnsupportedError: a module that cannot be exported, or an op that is unknown.
+        ModuleChangedError: another thread changed the module meanwhile.
     """
     from prunus.frontend.export import import_module
     from prunus.frontend.simulate import simulated
+
+    if not isinstance(copy, bool):
+        raise InputError(f"copy={copy!r}: expected True or False")
 
     options = make_options(
         sparse=sparse, block=block, threshold=threshold, target=target, threads=threads, tune=tune
     )
     imported = import_module(module, example_inputs, dynamic_shapes=dynamic_shapes)
     source = Source(type(module).__name__, simulated(module))
-    return CompiledModel(run_passes(imported.graph), imported.signature, options, source)
+    graph, shared = take_snapshot(run_passes(imported.graph), imported.weights, copy=copy)
+    model = CompiledModel(graph, imported.signature, options, source, shared=shared)
+    SharedWeights(imported.weights).check(source.name)
+    return model
 
 
 def from_pretrained(

@@ -5,9 +5,10 @@ before, and a warning says which and why. The options are those of `prunus.compi
 `torch.compile(model, backend="prunus", options={"threads": 2})`.
 
 Weights are constants of what is compiled. Each call looks whether they are still the same, by
-address and version, and compiles again if not; writing to `weight.data` leaves no trace that could
-be found. As everywhere in prunus, positions that an attention mask hides have no meaning in the
-answer. Answers share no memory with each other, even where torch's would.
+address and version, and compiles again if not, so there is no option `copy`; writing to
+`weight.data` leaves no trace that could be found. As everywhere in prunus, positions that an
+attention mask hides have no meaning in the answer. Answers share no memory with each other, even
+where torch's would.
 """
 
 from __future__ import annotations

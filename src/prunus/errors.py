@@ -25,6 +25,10 @@ class CheckpointError(PrunusError):
     """
 
 
+class ModuleChangedError(PrunusError):
+    """The module behind a compiled model was changed in place, and the two share large weights."""
+
+
 class SavedModelError(PrunusError):
     """A folder written by ``save_pretrained`` that is damaged, hostile or too new."""
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from prunus import cache
 from prunus.errors import InputError, SavedModelError
+from prunus.frontend.snapshot import SharedWeights
 from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
 from prunus.ir.dims import symbols
@@ -92,6 +93,9 @@ class CompiledModel:
     are mapped from that folder, so that all processes share them; what kernels read is packed by
     each process for itself. A process that has the very model already, since it pickled it or was
     forked after that, goes on with that one.
+
+    It stays the module as it was. Where that has since changed a large weight which the two share,
+    whatever needs the weight raises `ModuleChangedError`: calls, `recompile`, saving, pickling.
     """
 
     def __init__(
@@ -101,11 +105,13 @@ class CompiledModel:
         options: Options,
         source: Source,
         reference: Reference | None = None,
+        shared: SharedWeights | None = None,
     ) -> None:
         self.graph, self.signature = graph, signature
         self.options, self.source = options, source
         self.program = make_plan(graph, options)
-        self._reference = reference
+        self._reference, self._shared = reference, shared or SharedWeights()
+        self._read_in_place = self._shared.among(self.program.constants_in_place())
         self._executable = Executable(self.program, target=options.target, threads=options.threads)
 
     @staticmethod
@@ -188,6 +194,7 @@ class CompiledModel:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: Recorder | None = None
     ) -> Any:
         """A call, with what is done in it noted where there is a recorder."""
+        self._read_in_place.check(self.source.name)
         arrays, kind = self.signature.bind(args, kwargs)
         sizes = bind_sizes(self.graph.inputs, arrays)
         self._check_sizes(sizes)
@@ -208,7 +215,14 @@ class CompiledModel:
         baseline.
         """
         chosen = make_options(**{**_as_given(self.options), **options})
-        return CompiledModel(self.graph, self.signature, chosen, self.source, self._reference)
+        self.check_weights()
+        return CompiledModel(
+            self.graph, self.signature, chosen, self.source, self._reference, self._shared
+        )
+
+    def check_weights(self) -> None:
+        """Raise `ModuleChangedError` where the module has changed a weight that `graph` shares."""
+        self._shared.check(self.source.name)
 
     def explain(self) -> Explanation:
         """Every layer with its zeros, kernel and reason, and every step that is not native."""
@@ -278,6 +292,7 @@ class CompiledModel:
         self._reference = Reference.of(Path(folder))
 
     def _write(self, folder: Path, companions: Sequence[Path] = ()) -> None:
+        self.check_weights()
         save_model(
             folder,
             graph=self.graph,
@@ -306,6 +321,7 @@ class CompiledModel:
 
     def _keep(self) -> Reference:
         """Save the model in the cache, under a digest of its content."""
+        self.check_weights()
         content = content_digest(self.graph, self.signature.to_json())
         folder = cache.publish_folder("models", f"pickled {content}", self._write)
         reference = None if folder is None else Reference.of(folder)

@@ -19,6 +19,7 @@ from torch import nn
 
 from prunus import dynamo
 from prunus.api import compile as compile_module
+from prunus.frontend.snapshot import COPIED_BYTES
 from prunus.model import CompiledModel
 
 OPTIONS: dict[str, Any] = {"threads": 1, "tune": "cost"}
@@ -234,6 +235,19 @@ def test_changed_weights_are_compiled_again(compiled: list[CompiledModel]) -> No
     assert len(compiled) == 6
 
 
+def test_changed_tables_that_are_shared_are_compiled_again(compiled: list[CompiledModel]) -> None:
+    table = nn.Embedding(COPIED_BYTES // 16, 8)
+    model = nn.Sequential(table, nn.Linear(8, 4)).eval()
+    fast, ids = accelerate(model), torch.arange(12).reshape(3, 4)
+    check(fast, model, ids)
+    with torch.no_grad():
+        table.weight.mul_(2)
+    check(fast, model, ids)
+    model.load_state_dict({name: 3 * tensor for name, tensor in model.state_dict().items()})
+    check(fast, model, ids)
+    assert len(compiled) == 3
+
+
 def test_weights_may_be_inputs_of_a_function() -> None:
     def layer(x: torch.Tensor, weight: torch.Tensor) -> Any:
         return nn.functional.linear(x, weight)
@@ -369,6 +383,7 @@ def test_options_of_compile(compiled: list[CompiledModel]) -> None:
     [
         ({"thread": 1}, "unknown option 'thread' .*it knows sparse, .*threads"),
         ({"threads": -1}, "threads=-1"),
+        ({"copy": True}, "unknown option 'copy'"),  # changed weights are compiled again anyway
         ({"sparse": "yes"}, "sparse='yes': expected True or False"),
         ({"target": "llvm -mcpu=none"}, "none"),
     ],

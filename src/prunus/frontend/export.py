@@ -25,6 +25,7 @@ from prunus.frontend.program import (
     position_limit,
     without_dumps,
 )
+from prunus.frontend.snapshot import WatchedTensor
 from prunus.frontend.structure import Default, Input, Plain, Signature, Structure
 from prunus.frontend.translate import translate
 from prunus.ir import Graph, interpret
@@ -44,10 +45,17 @@ is farther off."""
 
 @dataclass(frozen=True)
 class Imported:
-    """A module as a graph, and how it is called."""
+    """A module as a graph, and how it is called.
+
+    Attributes:
+        graph: Its constants share memory with the module, where they can.
+        signature: How the module is called and answers.
+        weights: The tensors whose memory the constants may share.
+    """
 
     graph: Graph
     signature: Signature
+    weights: tuple[WatchedTensor, ...] = ()
 
 
 def import_module(
@@ -86,10 +94,11 @@ def _import(module: torch.nn.Module, example_inputs: Any, dynamic_shapes: Any) -
             warnings.simplefilter("ignore")  # torch's own, about its own future
             program = export_program(module, example, axes)
             answer = _answer(program)
-            graph = _translate(module, example, program)
+            graph, watched = _translate(module, example, program)
             _check_doubtful(module, example, program, graph)
         inputs = tuple(_inputs(module, graph))
-        return Imported(graph, Signature(inputs, answer, example.positional, example.fixed))
+        signature = Signature(inputs, answer, example.positional, example.fixed)
+        return Imported(graph, signature, watched)
 
     return _prepared(module, example, run)
 
@@ -130,7 +139,9 @@ def _prepared(module: torch.nn.Module, example: Example, work: Callable[[], Resu
     return restoring(prepare_and_work, restore)
 
 
-def _translate(module: torch.nn.Module, example: Example, program: Program) -> Graph:
+def _translate(
+    module: torch.nn.Module, example: Example, program: Program
+) -> tuple[Graph, tuple[WatchedTensor, ...]]:
     sizes, limits = program.size_names(), program.limits()
     limit, sequence = position_limit(module, example), program.axes.names.get(SEQUENCE)
     if limit is not None and sequence is not None and sequence in sizes.values():

@@ -19,6 +19,7 @@ from prunus.frontend import (  # noqa: F401 - they enter the translations
 )
 from prunus.frontend.call import TRANSLATIONS, Call, Dim, Value, Writer
 from prunus.frontend.failures import user_line_of_trace
+from prunus.frontend.snapshot import WatchedTensor
 from prunus.ir import Graph, TensorType, symbol
 from prunus.ir.dims import floor_div, product
 
@@ -108,8 +109,9 @@ def translate(
     size_names: Mapping[str, str],
     weight_names: Mapping[int, str],
     limits: Mapping[str, int],
-) -> Graph:
-    """The graph of an exported program without in-place ops.
+) -> tuple[Graph, tuple[WatchedTensor, ...]]:
+    """The graph of an exported program without in-place ops, and the tensors whose memory its
+    constants may share.
 
     Args:
         program: From `torch.export`.
@@ -142,7 +144,7 @@ class _Importer:
         placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
         specs = program.graph_signature.input_specs
         self.weights = []
-        self.known: dict[TorchNode, torch.Tensor] = {}
+        self.known: dict[TorchNode, Any] = {}
         inputs: dict[str, TensorType] = {}
         names = iter(input_names)
         for node, spec in zip(placeholders, specs, strict=True):
@@ -153,14 +155,20 @@ class _Importer:
                 self.env[node] = Value(name, inputs[name])
         self.writer = Writer(inputs, (*weight_names.values(), *program.constants))
 
-    def run(self, limits: Mapping[str, int]) -> Graph:
+    def run(self, limits: Mapping[str, int]) -> tuple[Graph, tuple[WatchedTensor, ...]]:
         for node, spec in self.weights:
             if node.users:
                 self.env[node] = self._weight(node, spec)
         for node in self.program.graph.nodes:
             if node.op == "call_function":
                 self._visit(node)
-        return self.writer.graph(list(self._outputs()), limits)
+        return self.writer.graph(list(self._outputs()), limits), tuple(self._watched())
+
+    def _watched(self) -> Iterator[WatchedTensor]:
+        """The tensors that are known, results of ops on weights included: they may be views."""
+        for node, value in self.known.items():
+            for tensor in value if isinstance(value, list | tuple) else [value]:
+                yield WatchedTensor.of(self.weight_names.get(id(tensor), node.name), tensor)
 
     def _outputs(self) -> Iterator[Value]:
         (output,) = next(n for n in self.program.graph.nodes if n.op == "output").args

@@ -86,6 +86,7 @@ def whatif(
             up.
     """
     _check_wanted(target, speedup, build)
+    model.check_weights()
     recipes, skipped = grid_of(sparsities, patterns)
     if not shapes:
         raise InputError("the grid is empty: it has no shape; name at least one, such as (1, 128)")

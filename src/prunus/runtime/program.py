@@ -201,6 +201,15 @@ class Program:
         rule = self.packing
         return {**sizes, TOKENS: evaluate(rule.batch, sizes) * evaluate(rule.length, sizes)}
 
+    def constants_in_place(self) -> frozenset[str]:
+        """The constants that a call may read where they lie: all but the weights of linear layers,
+        of which each kernel has a packed copy.
+        """
+        packed = {(step.name, step.weight) for step in self.native_steps if step.op == "linear"}
+        uses = {(node.name, name) for node in self.graph.nodes for name in node.inputs} - packed
+        read = {name for _, name in uses} | {*self.graph.outputs}
+        return frozenset(name for name in self.graph.constants if name in read)
+
     @property
     def weight_bytes(self) -> int:
         """What a pass over all weights reads."""
