@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import BertConfig, BertModel
 
 import prunus
 from prunus import api, cache
 from prunus.cli.models import CheckpointModel
 from prunus.frontend import checkpoint, hub
+from prunus.reporting.measure import _key
 from prunus.versions import package_versions, source_digest
 
 
@@ -65,3 +67,17 @@ def test_a_cached_import_is_made_again_after_an_upgrade(
     prunus.from_pretrained(tmp_path / "model", threads=1)
     assert len(loads) == 2
     assert CheckpointModel(hub.resolve(tmp_path / "model")).key(None) != key
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_kept_stages_of_a_report_end_with_an_upgrade(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = prunus.compile(torch.nn.Linear(4, 4), (torch.ones(2, 4),), threads=1, tune="cost")
+    before = _key(model, ("prunus",), (1, 8), 1, 0.1)
+    assert _key(model, ("prunus",), (1, 8), 1, 0.1) == before
+    version = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "99.0" if name == package else version(name)
+    )
+    assert _key(model, ("prunus",), (1, 8), 1, 0.1) != before

@@ -43,6 +43,7 @@ from prunus.versions import package_versions
 
 OURS = ("prunus", "prunus-dense")
 OPTIONAL = ("onnxruntime", "openvino")
+PACKAGES = ("prunus", "llvmlite", "numpy", "torch", "transformers", *OPTIONAL)
 """Rivals that take part where they are installed."""
 
 LEAST_PROFILED, MOST_PROFILED = 4, 12
@@ -193,7 +194,7 @@ def _key(
             "shape": shape,
             "turns": [rounds, seconds],
             "processor": this_machine().name,
-            "versions": package_versions(("prunus", "llvmlite", "numpy", "torch", *OPTIONAL)),
+            "versions": package_versions(PACKAGES),
         }
     )
 
