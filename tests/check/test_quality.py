@@ -251,3 +251,11 @@ def test_folders_without_a_tokenizer(tmp_path: Path) -> None:
     bert().save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"holds no tokenizer: add .* tokenizer\.json"):
         load_tokenizer(tmp_path)
+
+
+def test_a_hostile_tokenizer_is_refused(tmp_path: Path) -> None:
+    """transformers would hand it to a library that panics."""
+    merges = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": ["a b"]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": merges}))
+    with pytest.raises(CheckpointError, match="has the merge 'a b'"):
+        load_tokenizer(tmp_path)

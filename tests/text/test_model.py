@@ -274,7 +274,7 @@ def test_added_tokens_are_numbered(minilm_folder: Path, tmp_path: Path) -> None:
             {"tokenizer": None, "tokenizer_config": {"tokenizer_class": "MPNetTokenizerFast"}},
             "without a tokenizer",
         ),
-        ({"tokenizer": "{}"}, "no tokenizer that this version"),
+        ({"tokenizer": "{}"}, r"has the model None"),
         ({"tokenizer": None, "vocab": "plum\n"}, r"has no token '\[UNK\]'"),
         ({"tokenizer": None, "tokenizer_config": "{"}, "not readable JSON"),
         ({"tokenizer": None, "tokenizer_config": "[]"}, "holds a list"),

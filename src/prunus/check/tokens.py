@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prunus.check.cases import LONGEST
@@ -12,6 +13,8 @@ from prunus.check.engines import Arrays, Engine
 from prunus.check.libraries import library
 from prunus.check.progress import Bar
 from prunus.errors import CheckpointError, InputError, UnsupportedError
+from prunus.text.files import WHOLE
+from prunus.text.files import load_tokenizer as read_tokenizer
 from prunus.text.tokens import Row, batches
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> Any:
             and where words begin; or transformers is not installed.
     """
     transformers = library("transformers", "reads the tokenizer", extra="hf")
+    if (whole := Path(folder, WHOLE)).is_file():
+        read_tokenizer({WHOLE: whole})  # else a hostile one could end the process
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:

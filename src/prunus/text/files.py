@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import CheckpointError
+from prunus.text.panics import guarded
+from prunus.text.tokenizer_rules import MAX_BYTES, check_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,6 +28,9 @@ WORD_PIECE = frozenset(
 )
 """Types of models whose `vocab.txt` is that of BERT; others number or join tokens otherwise."""
 
+_MAX_DEPTH = 64
+"""Objects and lists inside of each other; a tokenizer has up to 8."""
+
 
 def read_object(files: Files, name: str) -> dict[str, Any]:
     """The object in a JSON file, or an empty one where there is no such file.
@@ -42,17 +47,22 @@ def read_object(files: Files, name: str) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """What a JSON file holds. Its strings are valid Unicode, and its numbers finite.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, is larger than 64 MiB, or nested deeper than 64.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = _read_text(path)
+        document = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():  # half of a pair of escapes is no letter
+            json.dumps(document, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not readable JSON ({error}): copy it again from the checkpoint"
         ) from error
+    _check_depth(path, document)
+    return document
 
 
 def load_tokenizer(files: Files) -> Tokenizer:
@@ -61,29 +71,19 @@ def load_tokenizer(files: Files) -> Tokenizer:
     It neither cuts nor pads, whatever its file says.
 
     Raises:
-        CheckpointError: there is neither, or it cannot be read.
+        CheckpointError: there is neither, or it cannot be read, or it holds what could end the
+            process (`tokenizer_rules.py`).
     """
     if WHOLE in files:
-        from tokenizers import Tokenizer
-
-        try:
-            tokenizer = Tokenizer.from_file(str(files[WHOLE]))
-        except Exception as error:  # the library raises plain ones
-            raise CheckpointError(
-                f"{files[WHOLE]} is no tokenizer that this version of `tokenizers` reads ({error})"
-            ) from error
-    elif VOCABULARY in files and _kind(files) in WORD_PIECE:
-        tokenizer = _word_piece(files)
-    else:
-        found = ", ".join(sorted(files)) or "none at all"
-        raise CheckpointError(
-            f"the model came without a tokenizer: looked for {WHOLE}, and for {VOCABULARY} of a "
-            f"model such as BERT, found {found}. Save the tokenizer beside the checkpoint with "
-            "`AutoTokenizer.from_pretrained(…).save_pretrained(folder)`, then the model again"
-        )
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        return _whole(files)
+    if VOCABULARY in files and _kind(files) in WORD_PIECE:
+        return _word_piece(files)
+    found = ", ".join(sorted(files)) or "none at all"
+    raise CheckpointError(
+        f"the model came without a tokenizer: looked for {WHOLE}, and for {VOCABULARY} of a "
+        f"model such as BERT, found {found}. Save the tokenizer beside the checkpoint with "
+        "`AutoTokenizer.from_pretrained(…).save_pretrained(folder)`, then the model again"
+    )
 
 
 def special_token(files: Files, name: str, default: str) -> str:
@@ -97,6 +97,56 @@ def special_token(files: Files, name: str, default: str) -> str:
     return default
 
 
+def _read_text(path: Path) -> str:
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"it has {size} bytes, expected {MAX_BYTES} at most")
+    return path.read_text(encoding="utf-8")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _check_depth(path: Path, document: Any) -> None:
+    """Refuse what `repr` and the parser of the library could not follow."""
+    level = [document]
+    for _ in range(_MAX_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [x for values in inner for x in values if isinstance(x, dict | list)]
+        if not level:
+            return
+    raise CheckpointError(
+        f"{path} is nested deeper than {_MAX_DEPTH} levels: copy it again from the checkpoint"
+    )
+
+
+def _whole(files: Files) -> Tokenizer:
+    """The tokenizer in `tokenizer.json`.
+
+    The library gets the document that was checked, written again: a key that is there twice, say,
+    would otherwise be read as one value here and as another there.
+    """
+    from tokenizers import Tokenizer
+
+    path = files[WHOLE]
+    document = read_object(files, WHOLE)
+    try:
+        check_tokenizer(document)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path} {error}: copy it again from the checkpoint, or save the tokenizer again"
+        ) from error
+    text = json.dumps(document | {"truncation": None, "padding": None})
+    return guarded(
+        lambda reason: CheckpointError(
+            f"{path} is no tokenizer that this version of `tokenizers` reads ({reason}): copy it "
+            "again from the checkpoint, or upgrade tokenizers"
+        ),
+        Tokenizer.from_str,
+        text,
+    )
+
+
 def _kind(files: Files) -> str:
     """`bert` for a `BertTokenizerFast`, or for a model of that type where no class is named."""
     tokenizer = str(read_object(files, SETTINGS).get("tokenizer_class") or "")
@@ -107,27 +157,38 @@ def _kind(files: Files) -> str:
 
 def _word_piece(files: Files) -> Tokenizer:
     """BERT's own tokenizer over a list of words, one a line, as transformers would make it."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
-    path, settings = files[VOCABULARY], read_object(files, SETTINGS)
+    path = files[VOCABULARY]
     unknown, begin, end, padding, mask = (
         special_token(files, f"{name}_token", f"[{name.upper()}]")
         for name in ("unk", "cls", "sep", "pad", "mask")
     )
     try:
-        with path.open(encoding="utf-8") as file:
-            vocabulary = {line.rstrip("\n"): number for number, line in enumerate(file)}
+        lines = _read_text(path).removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): copy it again") from error
+    vocabulary = {line: number for number, line in enumerate(lines)}
     if missing := [token for token in (unknown, begin, end) if token not in vocabulary]:
         raise CheckpointError(
-            f"{path} has no token {missing[0]!r}, expected the vocabulary of a BERT; the special "
-            f"tokens may be named in {SPECIAL}"
+            f"{path} has no token {missing[0]!r:.60}, expected the vocabulary of a BERT; the "
+            f"special tokens may be named in {SPECIAL}"
         )
+    tokenizer = _assembled(vocabulary, unknown, begin, end, read_object(files, SETTINGS))
+    known = [token for token in (unknown, begin, end, padding, mask) if token in vocabulary]
+    tokenizer.add_special_tokens(known)
+    _add_tokens(tokenizer, files)
+    return tokenizer
+
+
+def _assembled(
+    vocabulary: dict[str, int], unknown: str, begin: str, end: str, settings: Mapping[str, Any]
+) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    accents = settings.get("strip_accents")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
     tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=bool(settings.get("do_lower_case", True)),
-        strip_accents=settings.get("strip_accents"),
+        strip_accents=None if accents is None else bool(accents),
         handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -135,9 +196,6 @@ def _word_piece(files: Files) -> Tokenizer:
         (end, vocabulary[end]), (begin, vocabulary[begin])
     )
     tokenizer.decoder = decoders.WordPiece()
-    known = [token for token in (unknown, begin, end, padding, mask) if token in vocabulary]
-    tokenizer.add_special_tokens(known)
-    _add_tokens(tokenizer, files)
     return tokenizer
 
 
@@ -148,6 +206,6 @@ def _add_tokens(tokenizer: Tokenizer, files: Files) -> None:
         tokenizer.add_special_tokens([token])
         if tokenizer.token_to_id(token) != number:
             raise CheckpointError(
-                f"{files[ADDED]} numbers {token!r} as {number}, which does not follow the "
-                f"vocabulary of {tokenizer.get_vocab_size()}: save the tokenizer as {WHOLE}"
+                f"{files[ADDED]} numbers {token!r:.60} as {number!r:.40}, which does not follow "
+                f"the vocabulary of {tokenizer.get_vocab_size()}: save the tokenizer as {WHOLE}"
             )

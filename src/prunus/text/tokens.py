@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prunus.errors import InputError
+from prunus.errors import CheckpointError, InputError
+from prunus.text.panics import guarded
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -42,7 +43,7 @@ class Row:
 
 def own_copy(tokenizer: Tokenizer) -> Tokenizer:
     """A copy that neither cuts nor pads; the caller's own keeps its settings."""
-    copy = tokenizer.from_str(tokenizer.to_str())
+    copy = guarded(_failure, tokenizer.from_str, guarded(_failure, tokenizer.to_str))
     copy.no_truncation()
     copy.no_padding()
     return copy
@@ -59,11 +60,60 @@ def encode(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
 
     Raises:
         InputError: a text that is empty, no string, or not valid Unicode.
+        CheckpointError: the tokenizer fails on them.
     """
     for each in texts:
         for text in each if isinstance(each, tuple) else (each,):
             check_text(text)
-    return tokenizer.encode_batch(list(texts))
+    return guarded(_failure, tokenizer.encode_batch, list(texts))
+
+
+def with_prompt(prompt: str, texts: Sequence[Text]) -> list[Text]:
+    """The texts with a prompt before them; of a pair, before the first.
+
+    Raises:
+        InputError: the prompt or a text is no valid Unicode, or a text is empty or no string.
+    """
+    check_text(prompt, "prompt")
+    found: list[Text] = []
+    for each in texts:
+        pair = each if isinstance(each, tuple) else (each,)
+        for text in pair:
+            check_text(text)
+        found.append((prompt + pair[0], pair[1]) if len(pair) == 2 else prompt + pair[0])
+    return found
+
+
+def prompt_length(tokenizer: Tokenizer, prompt: str) -> int:
+    """Tokens of a prompt with the special ones before it, but not the one after it."""
+    (encoding,) = encode(tokenizer, [prompt])
+    return len(encoding) - (encoding.special_tokens_mask[-1:] == [1])
+
+
+def lower_case(tokenizer: Tokenizer) -> None:
+    """Let a tokenizer write texts in small letters first, whatever else it does."""
+    from tokenizers import normalizers
+
+    known = tokenizer.normalizer
+    small = normalizers.Lowercase()
+    tokenizer.normalizer = small if known is None else normalizers.Sequence([small, known])
+
+
+def decode(tokenizer: Tokenizer, number: int) -> str:
+    """The text of one token, special or not.
+
+    Raises:
+        CheckpointError: the tokenizer fails on it.
+    """
+    return guarded(_failure, tokenizer.decode, [number], skip_special_tokens=False)
+
+
+def _failure(reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"the tokenizer fails on its input ({reason}), expected one that takes any text: its "
+        "tokenizer.json is damaged, hostile or of another version; copy it again from the "
+        "checkpoint"
+    )
 
 
 def check_text(text: Any, what: str = "text") -> None:
