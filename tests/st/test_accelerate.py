@@ -142,6 +142,32 @@ def test_modules_behind_it(pair: tuple[Transformer, Transformer]) -> None:
     assert_alike(accelerated, plain)
 
 
+def test_what_the_configuration_says_of_every_text(
+    pair: tuple[Transformer, Transformer],
+) -> None:
+    """A default prompt, which is left out of several poolings, then a LayerNorm, then a cut."""
+    import torch
+    from sentence_transformers.sentence_transformer.modules import LayerNorm, Pooling
+
+    torch.manual_seed(1)
+    behind = [Pooling(384, ("lasttoken", "mean"), include_prompt=False), LayerNorm(768)]
+    torch.nn.init.uniform_(behind[1].norm.weight)
+    options: dict[str, Any] = {
+        "prompts": {"query": "find: "},
+        "default_prompt_name": "query",
+        "similarity_fn_name": "dot",
+        "truncate_dim": 500,
+    }
+    plain, accelerated = (model_of(each, *behind, **options) for each in pair)
+    expected = plain.encode(SENTENCES)
+    assert expected.shape == (len(SENTENCES), 500)
+    assert np.abs(expected - plain.encode(SENTENCES, prompt="")).max() > 1e-2
+    assert_alike(accelerated.encode(SENTENCES), expected)
+    assert_alike(accelerated.encode(SENTENCES, prompt=""), plain.encode(SENTENCES, prompt=""))
+    scores = [each.similarity(expected[:2], expected) for each in (plain, accelerated)]
+    assert_alike(*scores)
+
+
 def test_a_shorter_limit_truncates(pair: tuple[Transformer, Transformer]) -> None:
     models = [pooled(each) for each in pair]
     for model in models:

@@ -21,8 +21,20 @@ VERSION = 1
 """Version of the format. A change that an older reader would misunderstand must raise it."""
 
 DESCRIPTION = "prunus.json"
-POOLING = "1_Pooling/config.json"  # of sentence-transformers; the one companion with a folder
 WEIGHTS = "model.safetensors"
+
+MODULE_FILES = frozenset(
+    f"{number}_{module}/{name}"
+    for number in range(1, 6)
+    for module, name in [
+        ("Pooling", "config.json"),
+        ("Dense", "config.json"),
+        ("Dense", "model.safetensors"),
+        ("Normalize", "config.json"),
+        ("Dropout", "config.json"),
+    ]
+)
+"""Companions with a folder of their own: modules of sentence-transformers after the first."""
 
 _MAX_BYTES = 1 << 26
 """Largest description that is read; that of a BERT-base has 250 KB."""
@@ -106,8 +118,9 @@ def printable(text: str) -> str:
 
 
 def companion_name(path: Path) -> str:
-    """A companion's name in the saved folder: its own, or `POOLING` where that is what it is."""
-    return POOLING if path.match(POOLING) else path.name
+    """A companion's name in the saved folder: its own, with its folder if it is of a module."""
+    name = f"{path.parent.name}/{path.name}"
+    return name if name in MODULE_FILES else path.name
 
 
 def check_companions(names: Sequence[str]) -> None:
@@ -122,7 +135,7 @@ def check_companions(names: Sequence[str]) -> None:
             f"found {', '.join(names)}"
         )
     for name in names:
-        if name != POOLING and (name in ("", ".", "..") or set("/\\\0") & set(name)):
+        if name not in MODULE_FILES and (name in ("", ".", "..") or set("/\\\0") & set(name)):
             raise SavedModelError(f"a companion is a file in the folder itself, found {name!r:.60}")
 
 

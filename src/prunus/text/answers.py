@@ -1,4 +1,4 @@
-"""From the arrays that a model answers to labels, entities, words and vectors."""
+"""From the arrays that a model answers to labels, entities and words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prunus.text.settings import Labels, Pooling
+from prunus.text.settings import Labels
+from prunus.text.tokens import decode
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -82,21 +83,7 @@ def fills(logits: Array, tokenizer: Tokenizer, top_k: int) -> list[Fill]:
     """The likeliest tokens by the logits `[vocabulary]` in the place of a mask."""
     scores = softmax(logits.astype(np.float64))
     best = islice(np.argsort(-scores, kind="stable").tolist(), top_k)
-    return [
-        Fill(tokenizer.decode([each], skip_special_tokens=False), float(scores[each]), each)
-        for each in best
-    ]
-
-
-def pooled(hidden: Array, pooling: Pooling) -> Array:
-    """One vector `[features]` for the tokens `[tokens, features]` of a text."""
-    if pooling == "cls":
-        vector: Array = hidden[0]
-    elif pooling == "max":
-        vector = hidden.max(axis=0)
-    else:
-        vector = hidden.mean(axis=0)
-    return vector
+    return [Fill(decode(tokenizer, each), float(scores[each]), each) for each in best]
 
 
 def softmax(logits: Array) -> Array:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 
 from prunus import api
 from prunus.errors import CheckpointError, InputError, UnsupportedError
 from prunus.ir.dims import evaluate
-from prunus.text.answers import Entity, Fill, Label, entities, fills, pooled, text_labels
+from prunus.text.answers import Entity, Fill, Label, entities, fills, text_labels
 from prunus.text.files import load_tokenizer, special_token
 from prunus.text.questions import Choosing, QuestionAnswering, Span
-from prunus.text.settings import Labels, Pooling, Sentences, Task, find_task, longest_text
+from prunus.text.sentences import Sentences
+from prunus.text.settings import Labels, Task, find_task, longest_text, truncation_side
 from prunus.text.tokens import (
     MODEL_INPUTS,
     Row,
@@ -23,8 +24,20 @@ from prunus.text.tokens import (
     batches,
     check_text,
     encode,
+    lower_case,
     own_copy,
     padding_id,
+    prompt_length,
+    with_prompt,
+)
+from prunus.text.vectors import (
+    Normalize,
+    Pooling,
+    Similarity,
+    check_pooling,
+    normalized,
+    pooled,
+    similarities,
 )
 
 if TYPE_CHECKING:
@@ -92,8 +105,10 @@ class TextModel:
         _check_vocabulary(model, self.tokenizer)
         self._sentences = Sentences()
         if self.task == "feature-extraction" and folder is not None:
-            self._sentences = Sentences.read(folder)
-        self.longest = longest_text(self._files, model.longest, self._sentences.longest)
+            self._sentences = Sentences.read(folder, _width(model))
+        if self._sentences.lower_case:
+            lower_case(self.tokenizer)
+        self.longest = longest_text(self._files, model.longest, self._sentences.max_length)
 
     def classify(self, texts: Sequence[Text], *, truncate: bool = False) -> list[list[Label]]:
         """All labels of each text, the best first.
@@ -155,38 +170,81 @@ class TextModel:
         self,
         texts: Sequence[Text],
         *,
-        pooling: Pooling | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling: Pooling | Sequence[Pooling] | None = None,
         normalize: bool | None = None,
         truncate: bool = False,
     ) -> Array:
-        """A vector for each text, float32 `[texts, features]`.
+        """A vector for each text, float32 `[texts, features]`: that of `encode` of
+        sentence-transformers where the model came with its files, else the mean over the tokens.
 
         Args:
-            texts: Texts.
-            pooling: How the tokens become one vector; None for what `modules.json` of
-                sentence-transformers says, or "mean" where the model came without it.
-            normalize: Whether each vector has length 1; None as above, or False.
+            texts: Texts, or pairs.
+            prompt_name: The prompt of that name is put before each text; None for the default
+                prompt of the configuration, if it has one.
+            prompt: Put before each text instead; "" for none.
+            pooling: How the tokens become one vector, several joined; None for what the
+                configuration says.
+            normalize: Whether each vector has length 1; None for what the configuration says, False
+                to leave out a normalization that comes last.
             truncate: Whether a text that is too long is cut, rather than an error.
 
         Raises:
-            InputError: as `classify`, or an unknown pooling.
+            InputError: as `classify`, an unknown pooling, or a prompt that cannot be used.
         """
         self._check_task("feature-extraction")
-        chosen = self._sentences.pooling if pooling is None else pooling
-        if chosen not in get_args(Pooling):
-            raise InputError(
-                f"pooling is {pooling!r}, expected one of {', '.join(get_args(Pooling))}"
-            )
+        settings = self._sentences
+        modes = settings.pooling if pooling is None else check_pooling(pooling)
+        before = settings.prompt(prompt_name, prompt)
+        encodings = self._encode(texts, truncate, before)
+        skipped = 0
+        if before and not settings.include_prompt:
+            skipped = prompt_length(self._cutting_tokenizer, before)
         vectors: Array = np.stack(
             self._run(
-                self._encode(texts, truncate),
+                encodings,
                 "last_hidden_state",
-                lambda place, hidden: pooled(hidden, chosen),
+                lambda place, hidden: pooled(hidden, modes, skipped),
             )
         )
-        if self._sentences.normalize if normalize is None else normalize:
-            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors
+        modules = list(settings.modules)
+        if normalize is False and modules and isinstance(modules[-1], Normalize):
+            modules.pop()
+        for module in modules:
+            vectors = module(vectors)
+        vectors = vectors[:, : settings.dimensions]
+        return normalized(vectors) if normalize else vectors
+
+    def similarity(self, ones: Array, others: Array) -> Array:
+        """How similar vectors of texts are, float32 `[n, m]`, by the function that the model was
+        trained for (`similarity_fn_name`): the cosine if nothing is said, the dot product, or the
+        Euclidean or Manhattan distance times -1.
+
+        Args:
+            ones: Vectors `[n, features]` as `embed` makes them, or one `[features]`.
+            others: `[m, features]`, or one.
+
+        Raises:
+            InputError: a model of another task, or vectors of different lengths.
+        """
+        self._check_task("feature-extraction")
+        return similarities(self.similarity_fn_name, ones, others)
+
+    @property
+    def similarity_fn_name(self) -> Similarity:
+        """The function that `similarity` uses."""
+        return self._sentences.similarity
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """The prompts that `embed` knows by name."""
+        return self._sentences.prompts
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The name of the prompt that `embed` takes when none is passed."""
+        return self._sentences.default_prompt
 
     def answer(self, question: str, context: str, **choice: Unpack[Choosing]) -> list[Span]:
         """The best answers to a question in a context, however long; see
@@ -220,8 +278,7 @@ class TextModel:
         Raises:
             CheckpointError: those in `config.json` are not as many as the model has.
         """
-        (logits, *_) = self.model.graph.outputs
-        return Labels.read(self._files, evaluate(self.model.graph.type_of(logits).shape[-1], {}))
+        return Labels.read(self._files, _width(self.model))
 
     @cached_property
     def mask_token(self) -> str:
@@ -233,14 +290,16 @@ class TextModel:
     def _cutting_tokenizer(self) -> Tokenizer:
         tokenizer = own_copy(self.tokenizer)
         if self.longest is not None:
-            tokenizer.enable_truncation(self.longest)
+            tokenizer.enable_truncation(self.longest, direction=truncation_side(self._files))
         return tokenizer
 
-    def _encode(self, texts: Sequence[Text], truncate: bool) -> list[Encoding]:
+    def _encode(self, texts: Sequence[Text], truncate: bool, prompt: str = "") -> list[Encoding]:
         if isinstance(texts, str):
             raise InputError(f"texts is the string {texts!r:.40}: pass a list of texts")
         if len(texts) == 0:
             raise InputError("there are no texts: pass at least one")
+        if prompt:
+            texts = with_prompt(prompt, texts)
         if truncate:
             return encode(self._cutting_tokenizer, texts)
         encodings = encode(self.tokenizer, texts)
@@ -299,10 +358,17 @@ def _input_names(model: CompiledModel) -> tuple[str, ...]:
     return tuple(each.name for each in model.signature.inputs if each.name in MODEL_INPUTS)
 
 
+def _width(model: CompiledModel) -> int:
+    """Features of the first part of a model's answer."""
+    (first, *_) = model.graph.outputs
+    return evaluate(model.graph.type_of(first).shape[-1], {})
+
+
 def _check_vocabulary(model: CompiledModel, tokenizer: Tokenizer) -> None:
-    count, known = tokenizer.get_vocab_size(), model.vocabulary
-    if known is not None and count > known:
+    known = model.vocabulary
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if known is not None and highest >= known:
         raise CheckpointError(
-            f"the tokenizer has {count} tokens, but {model.source.name} knows {known}: it belongs "
-            "to another model; copy the right one into the folder"
+            f"the tokenizer has tokens up to the id {highest}, but {model.source.name} knows "
+            f"{known} tokens: it belongs to another model; copy the right one into the folder"
         )

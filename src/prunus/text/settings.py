@@ -1,15 +1,13 @@
-"""What a model is for, and what its files say about its answers."""
+"""What a model is for, and what its files say about its labels and its longest text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from prunus.errors import CheckpointError, UnsupportedError
 from prunus.frontend.structure import Structure
-from prunus.text.files import SETTINGS, Files, read_json, read_object
+from prunus.text.files import SETTINGS, Files, read_object
 
 Task = Literal[
     "question-answering",
@@ -19,9 +17,6 @@ Task = Literal[
     "feature-extraction",
 ]
 """As the hub calls it."""
-
-Pooling = Literal["mean", "cls", "max"]
-"""How the vectors of tokens become the one of a text: the mean, the first, or the maximum."""
 
 Scoring = Literal["softmax", "sigmoid", "none"]
 """How logits become the scores of labels: of one label, of several at once, of a regression."""
@@ -90,87 +85,32 @@ class Labels:
         return Labels(tuple(str(named[str(i)]) for i in range(count)), scoring)
 
 
-@dataclass(frozen=True, slots=True)
-class Sentences:
-    """How sentence-transformers makes a vector of a text.
+def longest_text(files: Files, model: int | None, chosen: int | None) -> int | None:
+    """Tokens of a text at most: what the model takes, or less where its files say so.
 
-    Attributes:
-        pooling: How tokens become one vector.
-        normalize: Whether that vector has length 1.
-        longest: Tokens of a text, at most; None where nothing is said.
+    Args:
+        files: Those that came with the model.
+        model: What the model takes; None where it takes any length.
+        chosen: What sentence-transformers' configuration says. It is in the place of the limit in
+            the tokenizer's settings, even where it is larger.
     """
-
-    pooling: Pooling = "mean"
-    normalize: bool = False
-    longest: int | None = None
-
-    @staticmethod
-    def read(folder: Path) -> Sentences:
-        """What `modules.json` and the files that it names say; the defaults where there is none.
-
-        Raises:
-            UnsupportedError: a module or a pooling that is not known here.
-            CheckpointError: files that cannot be read.
-        """
-        path = folder / "modules.json"
-        if not path.is_file():
-            return Sentences()
-        pooling: Pooling = "mean"
-        normalize = False
-        for name, place in _modules(path):
-            if name == "Pooling":
-                pooling = _pooling(folder / place / "config.json")
-            elif name == "Normalize":
-                normalize = True
-            elif name != "Transformer":
-                raise UnsupportedError(
-                    f"{path} has a module {name}, of which prunus knows nothing; expected "
-                    "Transformer, Pooling and Normalize"
-                )
-        settings = folder / "sentence_bert_config.json"
-        longest = read_json(settings).get("max_seq_length") if settings.is_file() else None
-        return Sentences(pooling, normalize, longest if isinstance(longest, int) else None)
-
-
-def longest_text(files: Files, *limits: int | None) -> int | None:
-    """Tokens of a text at most: the least of what the tokenizer's settings and others say."""
-    own = read_object(files, SETTINGS).get("model_max_length")
-    numbers = [*limits, own if isinstance(own, int | float) else None]
+    own = chosen if chosen is not None else read_object(files, SETTINGS).get("model_max_length")
+    numbers = [model, own if type(own) in (int, float) else None]
     known = [int(each) for each in numbers if each is not None and 0 < each < _NO_LIMIT]
     return min(known, default=None)
 
 
-def _modules(path: Path) -> Sequence[tuple[str, str]]:
-    """The class and the folder of each module, in their order."""
-    modules = read_json(path)
-    try:
-        found = [(str(each["type"]).rpartition(".")[2], str(each["path"])) for each in modules]
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is no list of modules, as sentence-transformers writes it: copy it again"
-        ) from error
-    for _, place in found:
-        if ".." in PurePosixPath(place).parts or PurePosixPath(place).is_absolute():
-            raise CheckpointError(f"{path} names {place!r:.60}, which is outside of its folder")
-    return found
+def truncation_side(files: Files) -> Literal["left", "right"]:
+    """Where a text that is too long is cut, by the tokenizer's settings.
 
-
-def _pooling(path: Path) -> Pooling:
-    config: Any = read_json(path)
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} is no configuration of a pooling: copy it again")
-    modes = config.get("pooling_mode")
-    if modes is None:  # as it was written before version 6
-        modes = [
-            key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-            for key, chosen in config.items()
-            if key.startswith("pooling_mode_") and chosen is True
-        ]
-    modes = [modes] if isinstance(modes, str) else modes
-    for known in get_args(Pooling):
-        if modes == [known]:
-            found: Pooling = known
-            return found
-    raise UnsupportedError(
-        f"{path} asks for the pooling {modes}, expected one of {', '.join(get_args(Pooling))}"
+    Raises:
+        CheckpointError: it is neither "left" nor "right".
+    """
+    side = read_object(files, SETTINGS).get("truncation_side", "right")
+    if side == "left":
+        return "left"
+    if side == "right":
+        return "right"
+    raise CheckpointError(
+        f"{SETTINGS} has the truncation_side {side!r:.40}, expected 'left' or 'right': correct it"
     )
