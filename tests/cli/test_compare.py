@@ -64,3 +64,14 @@ def test_what_is_refused(
     ran = prunus("compare", dense_folder, *arguments)
     assert ran.status == 2
     assert said in " ".join(ran.stderr.split())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", '{"F1": 3}', '{"F1": {"a": [1]}}'])
+def test_metrics_of_another_form_are_refused(
+    prunus: Any, dense_folder: Path, tmp_path: Path, text: str
+) -> None:
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(text)
+    ran = prunus("compare", dense_folder, "--simulate", "0.9", "--metrics", metrics)
+    assert ran.status == 2
+    assert "metrics" in ran.stderr or "is not a number" in ran.stderr

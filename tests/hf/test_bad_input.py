@@ -142,3 +142,24 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
         PrunusModel.from_pretrained(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="not \\(wholly\\) in the cache"):
         PrunusModel.from_pretrained("nobody/nothing", local_files_only=True)
+
+
+class Alarm(Exception):
+    """What a user's signal handler raises."""
+
+
+@pytest.mark.parametrize("raised", [Alarm, MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "place", ["huggingface_hub.hf_hub_download", "transformers.AutoConfig.from_pretrained"]
+)
+def test_what_is_no_error_of_a_file_goes_through(
+    raised: type[BaseException], place: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(place, interrupted)
+    with pytest.raises(raised):
+        PrunusModelForSequenceClassification.from_pretrained(
+            "owner/name" if "hub" in place else folder, threads=1
+        )

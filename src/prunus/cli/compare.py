@@ -176,7 +176,7 @@ def _read_metrics(file: Path) -> tuple[str, dict[str, float]]:
         rows = list(csv_format.DictReader(content.splitlines()))
         (name,) = (title for title in rows[0] if title != "model")
         return name, {row["model"]: _number(row[name], name) for row in rows}
-    except (OSError, ValueError, AttributeError, KeyError, IndexError) as error:
+    except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"the metrics {file} cannot be read ({error}); {expected}") from error
 
 

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
     from prunus.model import CompiledModel
 
+_FIELD_ERRORS = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
+    ImportError,
+)
+"""What a class of transformers makes of fields that it does not expect. A want of memory, and what
+a signal handler raises, say nothing of the file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -65,7 +72,7 @@ class Origin:
 
     def _saved_on_hub(self, name: str) -> Path | None:
         """The snapshot of a repository that a saved model was pushed to."""
-        from huggingface_hub import hf_hub_download, snapshot_download
+        from huggingface_hub import errors, hf_hub_download, snapshot_download
 
         prefix = f"{self.subfolder}/" if self.subfolder else ""
         wanted: dict[str, Any] = {
@@ -76,7 +83,7 @@ class Origin:
         }
         try:
             description = hf_hub_download(name, prefix + DESCRIPTION, **wanted)
-        except Exception:
+        except (OSError, ValueError, errors.EntryNotFoundError, errors.HfHubHTTPError):
             return None  # most often it is a checkpoint; whatever else is wrong, `checkpoint` says
         names = (DESCRIPTION, WEIGHTS, *hub.COMPANIONS)
         commit = Path(description).parents[prefix.count("/")].name
@@ -118,6 +125,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     Raises:
         CheckpointError: there is none, or transformers does not know its type.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     if not (folder / hub.CONFIG).is_file():
@@ -127,7 +135,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
         )
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a class makes of fields that it does not expect
+    except (*_FIELD_ERRORS, StrictDataclassError) as error:
         raise CheckpointError(
             f"transformers cannot read {folder / hub.CONFIG} ({in_one_line(error)}): check that it "
             "is whole, and that its model_type is one of this version of transformers"
