@@ -35,3 +35,9 @@ class SavedModelError(PrunusError):
 
 class TargetError(PrunusError, ValueError):
     """A target description that LLVM does not know."""
+
+
+class InternalError(PrunusError):
+    """A mistake of prunus itself, found before it could do harm. Please report it with the model
+    and the shapes of the inputs.
+    """

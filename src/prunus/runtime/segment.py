@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from prunus.errors import InternalError
 from prunus.ir import Expr, TensorType, evaluate
 from prunus.ir.types import DTYPES
 from prunus.kernels.layout import TILE, last_width, tiles
@@ -20,6 +21,9 @@ from prunus.runtime.arena import Placement, aligned_words
 from prunus.runtime.chains import ALONE, HEAD, Order, find_chains, find_order
 from prunus.runtime.packing import Packing
 from prunus.runtime.program import Derived, Feed, Fresh, NativeStep, OfPacking, Sizes, Tiles
+
+MAX_SIZE = 1 << 47
+"""Of any size and any number of units: no memory has more bytes."""
 
 KEPT_ORDERS = 8
 """Orders of records that are kept: chains or not, a last tile or not, at two placements."""
@@ -52,7 +56,7 @@ class Segment:
     fresh_claims: np.ndarray
     words: np.ndarray
     fresh: list[tuple[int, str, tuple[int, ...], np.dtype]]
-    keep: list[int | np.ndarray]
+    keep: list[np.ndarray]
     packing: Packing | None = None
     held: list[int | np.ndarray] = field(default_factory=list)
 
@@ -99,9 +103,9 @@ class Template:
         self._orders: dict[tuple[Placement, tuple[tuple[bool, bool], ...]], Order] = {}
         self.feeds: list[tuple[int, Feed]] = []
         self.of_packing: list[tuple[int, OfPacking]] = []
-        self._fresh: list[tuple[int, str, TensorType]] = []
+        self._fresh: list[tuple[int, NativeStep, str, TensorType]] = []
         self._tiles: list[tuple[int, str]] = []
-        self._sized: list[tuple[int, Expr | Derived]] = []
+        self._sized: list[tuple[int, Expr | Derived, NativeStep, str]] = []
         self._keep: list[np.ndarray] = []
         words: list[int] = []
         starts = []
@@ -128,18 +132,18 @@ class Template:
                 case OfPacking():
                     self.of_packing.append((at, argument))
                 case Fresh(value=value):
-                    self._fresh.append((at, value, types[value]))
+                    self._fresh.append((at, step, value, types[value]))
                 case Tiles():
                     self._tiles.append((at, argument.buffer))
                     words[place[f"{name}.features"]] = argument.rows
                     words[place[f"{name}.first"]] = argument.first
                 case Derived() | Expr():
-                    self._sized.append((at, argument))
+                    self._sized.append((at, argument, step, name))
                 case np.ndarray():
                     self._keep.append(argument)
                     words[at] = argument.ctypes.data
                 case _:
-                    words[at] = int(argument)
+                    words[at] = _checked(int(argument), step, name, {})
 
     def bind(
         self, sizes: Sizes, placement: Placement, base: int, scratch: int, stride: int
@@ -156,13 +160,18 @@ class Template:
         words = self._words.copy()
         for at, buffer in self._tiles:
             words[at] = base + placement.offsets[buffer]
-        keep: list[int | np.ndarray] = []
-        for at, argument in self._sized:
-            if isinstance(argument, Derived):
-                keep.append(argument.compute(sizes))
-                words[at] = _word(keep[-1])
+        keep: list[np.ndarray] = []
+        for at, argument, step, name in self._sized:
+            value = (
+                argument.compute(sizes)
+                if isinstance(argument, Derived)
+                else evaluate(argument, sizes)
+            )
+            if isinstance(value, np.ndarray):
+                keep.append(value)
+                words[at] = value.ctypes.data
             else:
-                words[at] = evaluate(argument, sizes)
+                words[at] = _checked(value, step, name, sizes)
         work = self._units(sizes, chained=placement.chained)
         order = self._order(placement, work)
         records = np.zeros((len(order.steps), walker.STEP_WORDS), np.int64)
@@ -176,9 +185,12 @@ class Template:
         claims = aligned_words(fresh_claims.size).reshape(fresh_claims.shape)
         header = aligned_words(walker.PROGRAM_WORDS)
         header[:5] = (len(records), records.ctypes.data, claims.ctypes.data, scratch, stride)
-        fresh = [
-            (at, name, type.sizes(sizes), DTYPES[type.dtype]) for at, name, type in self._fresh
-        ]
+        fresh = []
+        for at, step, name, type in self._fresh:
+            shape = type.sizes(sizes)
+            for each in shape:
+                _checked(each, step, f"a dimension of {name!r}", sizes)
+            fresh.append((at, name, shape, DTYPES[type.dtype]))
         names = [self.steps[position].name for position in order.steps]
         units = int((work.count * work.per_tile).sum())
         return Segment(
@@ -195,7 +207,12 @@ class Template:
             return known[dim]
 
         tokens = [TILE if step.tokens is None else size(step.tokens) for step in self.steps]
-        per_tile = np.array([size(step.units) for step in self.steps])
+        units = [size(step.units) for step in self.steps]
+        for step, each, number in zip(self.steps, tokens, units, strict=True):
+            _checked(each, step, "tokens", sizes)
+            _checked(number, step, "units of a tile", sizes)
+            _checked(number * tiles(each), step, "units", sizes)
+        per_tile = np.array(units)
         count = np.array([tiles(each) for each in tokens])
         last = np.array([last_width(each) for each in tokens])
         full = np.where(count > 1, TILE, last)
@@ -266,6 +283,21 @@ class _Units:
     kernels: np.ndarray
     tail_kernels: np.ndarray
     tail: np.ndarray
+
+
+def _checked(number: int, step: NativeStep, what: str, sizes: Sizes) -> int:
+    """The number, which kernels count up to: with one below 0 they would not end.
+
+    Raises:
+        InternalError: it can be no size.
+    """
+    if not 0 <= number <= MAX_SIZE:
+        at = ", ".join(f"{name} = {size}" for name, size in sizes.items()) or "any size"
+        raise InternalError(
+            f"{step.op} {step.name!r}: {what} is {number} at {at}, expected 0 to {MAX_SIZE}; "
+            "nothing was run. Please report this with the model"
+        )
+    return number
 
 
 def _word(value: int | np.ndarray) -> int:

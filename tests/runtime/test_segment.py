@@ -1,0 +1,69 @@
+"""Sizes are checked before native code counts up to them: with one below 0 it would not end."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from prunus.errors import InternalError
+from prunus.runtime.executable import Executable
+from prunus.runtime.program import Derived, NativeStep, Program
+from prunus.runtime.segment import MAX_SIZE
+from tests.graphs import BATCH, SEQ
+from tests.native.decisions import Decisions, compiled, run
+from tests.native.encoder import encoder, sentences
+
+Change = Callable[[NativeStep], dict[str, Any]]
+
+
+def with_steps(program: Program, op: str, change: Change) -> tuple[Program, str]:
+    """The program with one step of this op changed, and its name."""
+    steps = list(program.steps)
+    for at, step in enumerate(steps):
+        if isinstance(step, NativeStep) and step.op == op:
+            steps[at] = replace(step, **change(step))
+            return replace(program, steps=tuple(steps)), step.name
+    raise AssertionError(f"no step is {op}")
+
+
+def argument(name: str, value: object) -> Change:
+    """Another argument."""
+
+    def change(step: NativeStep) -> dict[str, Any]:
+        assert name in step.arguments
+        return {"arguments": {**step.arguments, name: value}}
+
+    return change
+
+
+WRONG: dict[str, tuple[str, Change, str]] = {
+    "units below 0": ("attention", lambda step: {"units": -2}, "units of a tile is -2"),
+    "units of a size below 0": (
+        "attention", lambda step: {"units": BATCH * -3}, "units of a tile is -6",
+    ),
+    "units beyond any memory": (
+        "attention", lambda step: {"units": BATCH * (1 << 62)}, f"is {1 << 63}",
+    ),
+    "tokens below 0": ("linear", lambda step: {"tokens": BATCH * SEQ * -1}, "tokens is -18"),
+    "an argument below 0": ("attention", argument("heads", -2), "heads is -2"),
+    "an argument that a size makes": (
+        "attention", argument("key_tokens", SEQ * -1), "key_tokens is -9",
+    ),
+    "an argument that sizes derive": (
+        "attention",
+        argument("key_tokens", Derived(lambda sizes: -sizes["seq"])),
+        "key_tokens is -9",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_size_below_zero_never_reaches_native_code(case: str) -> None:
+    op, change, message = WRONG[case]
+    sound = compiled(encoder(), Decisions(threads=2))
+    program, name = with_steps(sound.program, op, change)
+    with pytest.raises(
+        InternalError, match=f"{op} '{name}': .*{message}.*expected 0 to {MAX_SIZE}"
+    ):
+        run(Executable(program, target=sound.target, threads=2), sentences(2, 9))
