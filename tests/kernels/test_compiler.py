@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from llvmlite.binding import orcjit
 
 from prunus import cache
 from prunus.kernels import compiler
@@ -60,6 +62,23 @@ def test_damaged_code_is_made_again(own_cache: Path, emitted: list[str]) -> None
     with pytest.warns(cache.CacheWarning, match="damaged"):
         link()
     assert len(emitted) == 2
+
+
+def test_linking_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM takes the name of a library once, even where nobody got a handle to it."""
+    target, symbol = parse_target(), KERNEL.symbol
+    own = Linker(target)
+    wanted = repr(KERNEL), (symbol,), lambda: KERNEL.ir(target)
+    with monkeypatch.context() as patch:
+        patch.setattr(orcjit, "ResourceTracker", fail)
+        with pytest.raises(MemoryError):
+            own.functions(*wanted)
+    assert own.functions(*wanted)[symbol] != 0
+
+
+def fail(*_: object) -> NoReturn:
+    """As where memory is short."""
+    raise MemoryError
 
 
 def test_other_targets_and_versions_have_code_of_their_own(

@@ -6,11 +6,9 @@ version and the text of the emitters.
 
 from __future__ import annotations
 
-import atexit
-import os
-import threading
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from typing import Any
 
 import llvmlite
@@ -18,36 +16,9 @@ import llvmlite.binding as llvm
 
 from prunus import cache as disk
 from prunus.errors import PrunusError
+from prunus.kernels.llvm_access import check_not_ending, in_llvm
 from prunus.kernels.target import Target
 from prunus.versions import source_digest
-
-_lock = threading.RLock()
-"""Held by the thread that is inside LLVM."""
-
-_ending = False
-
-
-def _end() -> None:
-    """Wait for the thread that is inside LLVM, and let none in any more: it would crash where the
-    ending process has torn down what LLVM needs (20 of 30 processes did).
-    """
-    global _ending
-    with _lock:
-        _ending = True
-
-
-def _check_not_ending() -> None:
-    if _ending:
-        raise PrunusError("no more code is compiled, as this process is ending")
-
-
-atexit.register(_end)
-if hasattr(os, "register_at_fork"):
-    # A fork waits until no thread is inside LLVM. What one holds there (llvmlite has a lock of its
-    # own) would never be released in the child.
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
 
 
 @cache
@@ -84,9 +55,11 @@ def assembly(text: str, target: Target) -> str:
     """The assembly that LLVM makes of IR `text`: for reading, and for tests of what cannot run
     here.
     """
-    with _lock:
-        _check_not_ending()
-        return str(_machine(target).emit_assembly(_optimized(text, target)))
+    return in_llvm(lambda: str(_machine(target).emit_assembly(_optimized(text, target))))
+
+
+def _object_code(text: str, target: Target) -> bytes:
+    return bytes(_machine(target).emit_object(_optimized(text, target)))
 
 
 @cache
@@ -104,11 +77,12 @@ class Linker:
                 f"code for {target} cannot run on this processor; use it to read the assembly, "
                 "or choose target='native'"
             )
-        _check_not_ending()
-        _initialize()
         self.target = target
-        self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=False)
-        self._trackers: dict[str, Any] = {}
+        self._jit = in_llvm(
+            lambda: llvm.create_lljit_compiler(_machine(target), use_jit_link=False)
+        )
+        self._linked: dict[str, Any] = {}
+        self._attempts = count()
 
     def functions(
         self, identity: str, symbols: tuple[str, ...], emit: Callable[[], str]
@@ -116,26 +90,37 @@ class Linker:
         """The addresses of functions of the module that `emit` writes as LLVM IR.
 
         `identity` names the module: same identity, same code. `emit` is called only where neither
-        this process nor the cache has it.
+        this process nor the cache has it. Interrupted anywhere, it may be called again: a step
+        ends wholly or leaves nothing.
         """
-        with _lock:
-            tracker = self._trackers.get(identity)
-            if tracker is None:
-                _check_not_ending()
-                tracker = self._trackers[identity] = self._link(identity, symbols, emit)
-            return {symbol: int(tracker[symbol]) for symbol in symbols}
+        linked = self._linked.get(identity)
+        if linked is None:
+            check_not_ending()
+            code = self._code(identity, emit)
+            linked = in_llvm(lambda: self._link(identity, symbols, code))
+        return {symbol: int(linked[symbol]) for symbol in symbols}
 
-    def _link(self, identity: str, symbols: tuple[str, ...], emit: Callable[[], str]) -> Any:
+    def _code(self, identity: str, emit: Callable[[], str]) -> bytes:
+        """The module as an object file, from the cache or made now."""
         target = self.target
         key = "\n".join((identity, target.triple, target.cpu, target.features, code_version()))
         code = disk.read("code", key)
         if code is None:
-            code = bytes(_machine(target).emit_object(_optimized(emit(), target)))
+            text = emit()
+            code = in_llvm(lambda: _object_code(text, target))
             disk.write("code", key, code)
-        library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-        for symbol in symbols:
-            library.export_symbol(symbol)
-        return library.link(self._jit, f"prunus {len(self._trackers)} {symbols[0]}")
+        return code
+
+    def _link(self, identity: str, symbols: tuple[str, ...], code: bytes) -> Any:
+        """The module in this process; that of another thread which was faster."""
+        if identity not in self._linked:
+            library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+            for symbol in symbols:
+                library.export_symbol(symbol)
+            # A name serves once, even where linking fails.
+            name = f"prunus {next(self._attempts)} {symbols[0]}"
+            self._linked[identity] = library.link(self._jit, name)
+        return self._linked[identity]
 
 
 _linkers: dict[Target, Linker] = {}
@@ -147,7 +132,7 @@ def linker(target: Target) -> Linker:
     Raises:
         PrunusError: code for the target cannot run here, or this process is ending.
     """
-    with _lock:
-        if target not in _linkers:
-            _linkers[target] = Linker(target)
-        return _linkers[target]
+    found = _linkers.get(target)
+    if found is None:
+        found = in_llvm(lambda: _linkers.get(target) or _linkers.setdefault(target, Linker(target)))
+    return found

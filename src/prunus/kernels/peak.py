@@ -4,10 +4,10 @@ vector loads bring from a buffer of any size.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from prunus.kernels.emit import Emitter
 from prunus.kernels.layout import FLOAT, TILE
 from prunus.kernels.spec import Argument, Kernel
 from prunus.kernels.target import Target, parse_target
+from prunus.native_threads import Task
 
 CHAINS = 12
 """Independent sums: two FMAs a cycle of four cycles' latency need eight."""
@@ -132,11 +133,9 @@ def _fastest(
     for number in range(rounds):
         if number:
             time.sleep(pause)
-        workers = [threading.Thread(target=function, args=(w.ctypes.data, 0, None)) for w in words]
         begin = time.perf_counter()
+        workers = [Task(partial(function, each.ctypes.data, 0, None)) for each in words]
         for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+            worker.wait()
         best = min(best, time.perf_counter() - begin)
     return best

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from prunus.errors import TargetError
+from prunus.kernels.llvm_access import in_llvm
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +152,11 @@ def _features(wanted: str, runs_here: bool) -> str:
 
     So code for a newer processor of the same instruction set runs here too, and never traps.
     """
-    import llvmlite.binding as llvm
-
     if not runs_here:
         if wanted:
             raise TargetError("-mattr can only be checked for the architecture of this machine")
         return ""
-    host = llvm.get_host_cpu_features()
+    host = _host().features
     names = [word.strip() for word in wanted.split(",") if word.strip()]
     unknown = [name for name in names if name[0] not in "+-" or name[1:] not in host]
     if unknown:
@@ -166,29 +166,45 @@ def _features(wanted: str, runs_here: bool) -> str:
     return ",".join([*names, *(f"-{name}" for name, has in host.items() if not has)])
 
 
-def _native(text: str) -> Target:
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """What LLVM says about this processor."""
+
+    triple: str
+    cpu: str
+    features: Mapping[str, bool]
+
+
+@cache
+def _host() -> _Host:
     import llvmlite.binding as llvm
 
-    features = llvm.get_host_cpu_features()
-    isa = _host_isa()
+    return in_llvm(
+        lambda: _Host(
+            llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
+        )
+    )
+
+
+def _native(text: str) -> Target:
+    host, isa = _host(), _host_isa()
     if isa is None:
         raise TargetError(
-            f"this processor ({llvm.get_host_cpu_name()}) has none of AVX-512, AVX2 with FMA, and "
-            "NEON, which the kernels need"
+            f"this processor ({host.cpu}) has none of AVX-512, AVX2 with FMA, and NEON, which the "
+            "kernels need"
         )
-    return Target(
-        text, llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), isa, True
+    features = ",".join(
+        f"{'+' if has else '-'}{name}" for name, has in sorted(host.features.items())
     )
+    return Target(text, host.triple, host.cpu, features, isa, True)
 
 
 @cache
 def _host_isa() -> Isa | None:
     """The widest instruction set of this processor."""
-    import llvmlite.binding as llvm
-
     if platform.machine().lower() in ("aarch64", "arm64"):
         return NEON
-    has = llvm.get_host_cpu_features()
+    has = _host().features
     if all(has.get(name) for name in ("avx512f", "avx512vl", "avx512bw", "avx512dq")):
         return AVX512
     return AVX2 if has.get("avx2") and has.get("fma") else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from prunus.ir import bind_node, bind_sizes, evaluate
 from prunus.ir.size_check import SizeCheck, memory_error
 from prunus.kernels.layout import LINE, padded
 from prunus.kernels.target import Target
+from prunus.native_threads import new_lock
 from prunus.runtime.arena import Arena, Placement
 from prunus.runtime.chains import chains_pay
 from prunus.runtime.memory import call_memory
@@ -75,13 +75,13 @@ class Executable:
         ]
         self._prologues: OrderedDict[Key, list[NumpyCall]] = OrderedDict()
         self._bindings: OrderedDict[Key, list[Segment | NumpyCall]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._borrowed = _borrowed(program)
         _executables.add(self)
 
     def renew(self) -> None:
         """In a forked child: forget what another thread held or was changing at that moment."""
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._prologues.clear()
         self._bindings.clear()
 

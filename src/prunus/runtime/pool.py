@@ -5,12 +5,13 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import threading
 import time
+from functools import partial
 
 from prunus.errors import PrunusError
 from prunus.kernels.compiler import linker
 from prunus.kernels.target import parse_target
+from prunus.native_threads import Task, new_lock, undisturbed
 from prunus.runtime import walker
 from prunus.runtime.arena import aligned_words
 
@@ -35,33 +36,32 @@ class Pool:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self._closed = False
         self._memory = aligned_words(walker.POOL_BYTES // 8)
         self._address = self._memory.ctypes.data
         self._run = _RUN(function_address("run"))
+        self._wake = _WAKE(function_address("wake"))
         self._memory[walker.WORKERS // 8] = threads
         self._memory[walker.SPINS // 8] = self._measure_spins()
         self._work = _WORK(function_address("work"))
-        self._threads: list[threading.Thread] = []
-        self._start()
+        self._workers: list[Task[None]] = []
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self) -> None:
-        """Start the workers: all of them, or none."""
         for worker in range(1, self.threads):
-            # Through a method, since the pool's memory must live as long as any worker.
-            thread = threading.Thread(
-                target=self._serve, args=(worker,), name=f"prunus-{worker}", daemon=True
-            )
             try:
-                thread.start()
+                # Of a method, since the pool's memory must live as long as any worker.
+                self._workers.append(Task(partial(self._serve, worker)))
             except RuntimeError as error:
-                self.close()
                 raise PrunusError(
                     f"{self.threads} threads were asked for, but the system starts no more of "
                     f"them ({error}); pass threads=1, or raise the limit on processes"
                 ) from error
-            self._threads.append(thread)
 
     def _serve(self, worker: int) -> None:
         self._work(self._address, worker)
@@ -93,13 +93,11 @@ class Pool:
         """End the workers."""
         with self.lock:
             self._closed = True
-            if not self._threads:
-                return
             self._memory[walker.STOP // 8] = 1
-            _WAKE(function_address("wake"))(self._address)
-            for thread in self._threads:
-                thread.join()
-            self._threads = []
+            self._wake(self._address)
+            while self._workers:
+                self._workers[-1].wait()
+                self._workers.pop()
 
 
 def function_address(symbol: str) -> int:
@@ -110,11 +108,16 @@ def function_address(symbol: str) -> int:
 
 
 _pools: dict[int, Pool] = {}
-_pools_lock = threading.Lock()
+_pools_lock = new_lock()
 
 
 def pool(threads: int) -> Pool:
     """The process's pool of so many threads."""
+    found = _pools.get(threads)
+    return undisturbed(partial(_started, threads)) if found is None else found
+
+
+def _started(threads: int) -> Pool:
     with _pools_lock:
         if threads not in _pools:
             _pools[threads] = Pool(threads)
@@ -124,7 +127,7 @@ def pool(threads: int) -> Pool:
 def _forget() -> None:
     """A forked child has no workers: its pools start anew."""
     global _pools_lock
-    _pools_lock = threading.Lock()
+    _pools_lock = new_lock()
     _pools.clear()
 
 

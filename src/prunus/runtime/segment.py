@@ -81,6 +81,8 @@ class Segment:
             values[name] = make(shape, dtype)
             self.words[position] = values[name].ctypes.data
         self.claims[:] = self.fresh_claims
+        # An interrupted call may have left here where it traced to.
+        self.header[[walker.PROGRAM_TRACE, walker.PROGRAM_TRACE_BYTES]] = 0
         return list(made.values())
 
 
