@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -46,3 +47,11 @@ def run_python(*arguments: str, seconds: float = 60) -> subprocess.CompletedProc
         timeout=seconds,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Give the system a little time: it lists a thread longer than that runs."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -34,7 +35,7 @@ from tests.graphs import Arrays, GraphBuilder
 from tests.native.decisions import Decisions, compiled, run
 from tests.native.encoder import encoder, sentences
 from tests.runtime.interrupts import KINDS, Stop, count_points, stop_after, stop_at
-from tests.runtime.processes import in_a_child, needs_fork
+from tests.runtime.processes import in_a_child, needs_fork, wait_until
 
 pytestmark = needs_fork
 
@@ -68,6 +69,7 @@ def stopped(interrupt: Callable[[], bool], call: Callable[[], bytes], wanted: by
         came = interrupt()
         assert call() == wanted
         assert call() == wanted
+        wait_until(lambda: psutil.Process().num_threads() <= 2)  # this one, and a worker
         return STOPPED if came else MISSED
 
     answer = fresh(work)

@@ -19,7 +19,7 @@ from prunus.runtime.arena import aligned_words
 from prunus.runtime.pool import Pool, pool
 from tests.native.decisions import Decisions, compiled, run
 from tests.native.encoder import encoder, sentences
-from tests.runtime.processes import in_a_child, needs_fork, run_python
+from tests.runtime.processes import in_a_child, needs_fork, run_python, wait_until
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
 
@@ -169,14 +169,6 @@ def test_a_pool_ends_its_workers() -> None:
     wait_until(lambda: threads_of_the_system() == before)
     with pytest.raises(PrunusError, match="workers have ended"):
         started.run(Count(lambda *_: None, [1], workers=3).address)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """A thread is a little longer in the system's list than it runs."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_system_that_starts_no_more_threads_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
