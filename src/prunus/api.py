@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prunus import cache
 from prunus.errors import InputError, SavedModelError
 from prunus.frontend.snapshot import SharedWeights, take_snapshot
+from prunus.identity import identity
 from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
 from prunus.plan import make_options
@@ -136,7 +137,8 @@ def _imported(
     checkpoint: Checkpoint, simulation: Simulation | None, dtype: str, architecture: str | None
 ) -> SavedModel:
     """The imported model from the cache, or made now and left there for the next start."""
-    key = f"{import_version()} {checkpoint.fingerprint()} {dtype} {simulation!r} {architecture}"
+    simulated = identity(simulation)
+    key = f"{import_version()} {checkpoint.fingerprint()} {dtype} {simulated} {architecture}"
     folder = cache.find_folder("models", key)
     if folder is not None:
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.cli.options import ModelOptions
 from prunus.errors import InputError, UnsupportedError
+from prunus.identity import identity
 
 if TYPE_CHECKING:
     from prunus.frontend.hub import Checkpoint
@@ -101,7 +102,7 @@ class CheckpointModel(Model):
         """Its commit or a digest of its files, what was made up, and the code that does it."""
         from prunus.api import import_version
 
-        return f"{import_version()} {self.checkpoint.fingerprint()} {simulation!r}"
+        return f"{import_version()} {self.checkpoint.fingerprint()} {identity(simulation)}"
 
     def compile(self, simulation: Simulation | None, options: dict[str, Any]) -> CompiledModel:
         """The second time, the imported graph comes from the cache, without torch."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prunus.identity import identity
 from prunus.kernels.compiler import assembly, linker
 from prunus.kernels.emit import Emitter
 from prunus.kernels.target import Target
@@ -69,7 +70,7 @@ class Kernel(ABC):
     @property
     def symbol(self) -> str:
         """The name of the function."""
-        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(identity(self).encode()).hexdigest()[:12]
         return f"{type(self).__name__}_{digest}"
 
     def ir(self, target: Target) -> str:
@@ -87,7 +88,7 @@ class Kernel(ABC):
         first use.
         """
         symbol = self.symbol
-        return linker(target).functions(repr(self), (symbol,), lambda: self.ir(target))[symbol]
+        return linker(target).functions(identity(self), (symbol,), lambda: self.ir(target))[symbol]
 
     def function(self, target: Target) -> Callable[[int, int, int | None], None]:
         """The kernel as a function of the address of its words, a unit, and scratch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prunus.identity import identity
 from prunus.ir import Graph, Node
 from prunus.passes.rewrite import Editor, Notes, Replacement, apply_rewrites
 
@@ -12,7 +13,7 @@ def share_equal(graph: Graph, notes: Notes) -> Graph:
 
     def share(edit: Editor, node: Node) -> Replacement:
         # Attributes are compared as text: 1, 1.0 and True are equal to Python, but not here.
-        key = (node.op, node.inputs, repr(node.attrs), node.type)
+        key = (node.op, node.inputs, identity(node.attrs), node.type)
         known = first.get(key)
         if known is None or known not in edit.nodes:
             first[key] = node.name

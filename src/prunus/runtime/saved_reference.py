@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from prunus.identity import identity
 from prunus.ir import Graph, print_graph
 from prunus.runtime.saved_constants import split_constants
 from prunus.runtime.saved_description import DESCRIPTION
@@ -50,7 +51,7 @@ def content_digest(graph: Graph, signature: dict[str, Any]) -> str:
     digest = hashlib.sha256(print_graph(graph).encode())
     digest.update(json.dumps(signature, sort_keys=True).encode())
     tensors, stored = split_constants(graph.constants)
-    digest.update(repr(stored).encode())
+    digest.update(identity(stored).encode())
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
         digest.update(tensor.reshape(-1).view(np.uint8).data)
