@@ -60,9 +60,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         rival = make_engine("openvino", model)
         try:
             say("preparing openvino")
-            place = cache_folder() if arguments.size == "base" else Path(folder)
+            kept = cache_folder() if arguments.size == "base" else None
             loader = partial(make_bert, arguments.recipe, arguments.size)
-            make_ready(rival, Job(loader, inputs, arguments.threads, place))
+            make_ready(rival, Job(loader, inputs, arguments.threads, kept or Path(folder)))
             rival.run(inputs)
             say(f"{arguments.calls} calls of each")
             turn = arguments.calls // arguments.rounds

@@ -2,8 +2,14 @@
 
 An entry is a file or a folder at `<cache>/<kind>/<sha256 of the key>`. A file carries a digest, so
 that damage is noticed; both are renamed into place, so that another process sees all of it or
-nothing. Because machine code is run as it is, a cache that other users can write to is not used at
-all. What goes wrong is said once, by a `CacheWarning`, and prunus goes on without the cache.
+nothing.
+
+Machine code is run as it is, and a digest does not prove who wrote it. So a cache folder that other
+users can write to is not used at all, and each entry is checked again when it is opened: it must
+belong to this user or to root, nobody else may be able to write to it, and it must not be a link.
+Whoever takes a folder back with chmod thus does not execute what others left in it.
+
+What goes wrong is said once, by a `CacheWarning`, and prunus goes on without the cache.
 """
 
 from __future__ import annotations
@@ -13,8 +19,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunus.errors import PrunusError
+from prunus.ownership import UNFINISHED, ForeignError, check_own, make_private, open_own, stranger
 
 VARIABLE = "PRUNUS_CACHE_DIR"
 """The environment variable that names another cache folder."""
@@ -31,7 +36,6 @@ LOCK_SECONDS = 120.0
 """Patience with another process that fills the same folder: an import can take a minute."""
 
 _DIGEST_BYTES = 32
-_TEMPORARY = ".new-"
 _LOCK = ".lock-"
 # Nothing else is ever counted or deleted, even if the variable names a folder full of other things.
 _OURS = re.compile(r"[0-9a-f]{64}|\.(?:new|lock)-.*")
@@ -52,24 +56,39 @@ class Usage:
     bytes: int
 
 
-def cache_folder() -> Path:
-    """The cache's folder, if it exists: `PRUNUS_CACHE_DIR`, or the system's usual place."""
+def cache_folder() -> Path | None:
+    """The cache's folder, which need not exist: `PRUNUS_CACHE_DIR`, or the system's usual place.
+
+    None where the user has no home folder to put it in, as in a container that runs under a user id
+    without an entry in passwd and without HOME.
+    """
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(os.path.expanduser(named)).absolute()
+        expanded = os.path.expanduser(named)
+        return None if expanded.startswith("~") else Path(expanded).absolute()
     import platformdirs
 
-    return platformdirs.user_cache_path("prunus", appauthor=False)
+    try:
+        folder = platformdirs.user_cache_path("prunus", appauthor=False)
+    except RuntimeError:
+        return None
+    # Older versions of platformdirs leave the "~" in the path.
+    return folder if folder.is_absolute() else None
 
 
 def read(kind: str, key: str) -> bytes | None:
     """The bytes that `write` stored, or None where there are none, or none that can be trusted."""
+    folder = _usable_folder(kind)
+    if folder is None:
+        return None
+    path = folder / _name(key)
     try:
-        if not _is_private(kind):
-            return None
-        path = _path(kind, key)
-        content = path.read_bytes()
+        with open_own(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            content = file.read()
     except FileNotFoundError:
+        return None
+    except ForeignError as error:
+        _say_foreign(path, error)
         return None
     except OSError as error:
         _say("read", f"the cache cannot be read ({error})")
@@ -87,13 +106,14 @@ def write(kind: str, key: str, data: bytes) -> bool:
     """Store `data` in place of what `kind` and `key` had before; False if that was not possible."""
     temporary = None
     try:
-        if not _make_folder(kind):
+        folder = _make_folder(kind)
+        if folder is None:
             return False
-        descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=cache_folder() / kind)
+        descriptor, temporary = tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
         with open(descriptor, "wb") as file:
             file.write(_digest(kind, key, data))
             file.write(data)
-        os.replace(temporary, _path(kind, key))
+        os.replace(temporary, folder / _name(key))
     except OSError as error:
         _say_unwritable(error)
         if temporary is not None:
@@ -104,12 +124,29 @@ def write(kind: str, key: str, data: bytes) -> bool:
 
 
 def find_folder(kind: str, key: str) -> Path | None:
-    """The folder that `publish_folder` published, or None. Its content is the caller's to check."""
-    with suppress(OSError):
-        path = _path(kind, key)
-        if _is_private(kind) and path.is_dir():
-            return path
-    return None
+    """The folder that `publish_folder` published, or None. Its content is the caller's to check.
+
+    Nobody else can write to the folder or to anything in it, so what was checked stays as it is.
+    """
+    folder = _usable_folder(kind)
+    if folder is None:
+        return None
+    path = folder / _name(key)
+    return path if is_own(path) and path.is_dir() else None
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file or folder is there, and nobody but this user and root can have written it or
+    anything in it. If somebody else can, that is said once.
+    """
+    try:
+        check_own(path)
+    except ForeignError as error:
+        _say_foreign(path, error)
+        return False
+    except OSError:
+        return False
+    return True
 
 
 def publish_folder(kind: str, key: str, fill: Callable[[Path], None]) -> Path | None:
@@ -120,10 +157,11 @@ def publish_folder(kind: str, key: str, fill: Callable[[Path], None]) -> Path | 
     the answer is None. Other exceptions pass through.
     """
     try:
-        if not _make_folder(kind):
+        folder = _make_folder(kind)
+        if folder is None:
             return None
-        with _turn(cache_folder() / kind / f"{_LOCK}{_name(key)}"):
-            return find_folder(kind, key) or _fill(kind, key, fill)
+        with _turn(folder / f"{_LOCK}{_name(key)}"):
+            return find_folder(kind, key) or _fill(folder / _name(key), fill)
     except (OSError, PrunusError) as error:
         _say_unwritable(error)
         return None
@@ -131,13 +169,16 @@ def publish_folder(kind: str, key: str, fill: Callable[[Path], None]) -> Path | 
 
 def remove(kind: str, key: str) -> None:
     """Remove one entry, file or folder, if it is there: its reader has found it to be useless."""
-    _delete(_path(kind, key))
+    folder = cache_folder()
+    if folder is not None:
+        with suppress(OSError):
+            _delete(folder / kind / _name(key))
 
 
 def usage() -> list[Usage]:
     """What the cache holds, by kind."""
     found = []
-    for folder in _children(cache_folder()):
+    for folder in _kind_folders():
         ours = [path for path in _children(folder) if _OURS.fullmatch(path.name)]
         if ours:
             entries = sum(not path.name.startswith(".") for path in ours)
@@ -148,22 +189,34 @@ def usage() -> list[Usage]:
 def clear(kind: str | None = None) -> int:
     """Remove all entries, or those of one kind, and return their number. Other files stay."""
     removed = 0
-    for folder in _children(cache_folder()):
+    for folder in _kind_folders():
         if kind in (None, folder.name):
             for path in _children(folder):
-                if _OURS.fullmatch(path.name) and _delete(path):
-                    removed += not path.name.startswith(".")
+                if _OURS.fullmatch(path.name):
+                    removed += _clear(path)
             with suppress(OSError):  # something else is in it
                 folder.rmdir()
     return removed
 
 
+def _clear(path: Path) -> bool:
+    """Remove one path; whether that was an entry. What cannot be removed is said once."""
+    try:
+        _delete(path)
+    except FileNotFoundError:  # another process was first
+        return False
+    except OSError as error:
+        _say(
+            "left",
+            f"something in the cache could not be removed ({error}): remove {path.parent} as the "
+            f"owner of what is in it or as root, or set {VARIABLE} to a folder of yours",
+        )
+        return False
+    return not path.name.startswith(".")
+
+
 def _name(key: str) -> str:
     return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
-
-
-def _path(kind: str, key: str) -> Path:
-    return cache_folder() / kind / _name(key)
 
 
 def _digest(kind: str, key: str, data: bytes) -> bytes:
@@ -187,37 +240,48 @@ def _say_unwritable(error: Exception) -> None:
     )
 
 
-def _make_folder(kind: str) -> bool:
-    """Create the folder of `kind`, for this user only; False if others could write to it."""
-    cache_folder().mkdir(0o700, parents=True, exist_ok=True)
-    (cache_folder() / kind).mkdir(0o700, exist_ok=True)
-    return _is_private(kind)
+def _say_foreign(path: Path, error: ForeignError) -> None:
+    _say(
+        "foreign",
+        f"the cache entry {path} is not used, since somebody else may have written it: {error}; "
+        "clear the cache (prunus cache clear)",
+    )
 
 
-def _is_private(kind: str) -> bool:
-    """Whether nobody but this user and root can put entries there, or there is no folder yet."""
-    for folder in (cache_folder(), cache_folder() / kind):
+def _make_folder(kind: str) -> Path | None:
+    """Create the folder of `kind`, for this user only; None if others could write to it."""
+    folder = _usable_folder(kind)
+    if folder is not None:
+        folder.parent.mkdir(0o700, parents=True, exist_ok=True)
+        folder.mkdir(0o700, exist_ok=True)
+    return _usable_folder(kind)
+
+
+def _usable_folder(kind: str) -> Path | None:
+    """The folder of `kind`, which need not exist; None where there is no place for a cache, or
+    where others than this user and root can put entries into it.
+    """
+    whole = cache_folder()
+    if whole is None:
+        _say(
+            "home",
+            "nothing is kept in a cache, so every start is slower: this user has no home folder "
+            f"(no HOME, no entry in passwd); set {VARIABLE} to a folder of yours",
+        )
+        return None
+    for folder in (whole, whole / kind):
         with suppress(OSError):  # reading or writing in it will fail as well, and say so
-            stranger = _stranger(folder.stat())
-            if stranger is not None:
+            other = stranger(folder.stat())
+            if other is not None:
                 _say(
                     "private",
-                    f"the cache {folder} is not used: it holds machine code, and {stranger}; make "
-                    f"it yours alone (chmod go-w), or set {VARIABLE} to another",
+                    f"the cache {folder} is not used: it holds machine code, and {other}. Take "
+                    "their permission away (chmod go-w) and then clear the cache (prunus cache "
+                    f"clear), as others may have left code in it; or set {VARIABLE} to a folder of "
+                    "yours",
                 )
-                return False
-    return True
-
-
-def _stranger(status: os.stat_result) -> str | None:
-    """Who else can write to a folder, in words. Windows has no such bits: its folders inherit."""
-    if sys.platform == "win32":
-        return None
-    if status.st_uid not in (0, os.geteuid()):
-        return f"it belongs to another user ({status.st_uid})"
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"other users may write to it (mode {stat.S_IMODE(status.st_mode):o})"
-    return None
+                return None
+    return whole / kind
 
 
 @contextmanager
@@ -225,6 +289,8 @@ def _turn(lock: Path) -> Iterator[None]:
     """Wait for other processes. It only spares work, so where there is no lock we go on without."""
     import filelock
 
+    if os.path.lexists(lock) and not is_own(lock):
+        lock.unlink(missing_ok=True)  # a link would be followed, and its target truncated
     waiting = filelock.FileLock(lock, timeout=LOCK_SECONDS, mode=0o600)
     # NotImplementedError: a file system without locks, such as some network mounts.
     with suppress(filelock.Timeout, NotImplementedError):
@@ -235,18 +301,26 @@ def _turn(lock: Path) -> Iterator[None]:
         waiting.release()
 
 
-def _fill(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
-    path = _path(kind, key)
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=path.parent))
+def _fill(path: Path, fill: Callable[[Path], None]) -> Path:
+    temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     try:
         fill(temporary)
+        make_private(temporary)  # whatever the umask says
+        with suppress(OSError):  # what is in a folder of another user cannot be removed
+            if os.path.lexists(path) and not is_own(path):
+                _delete(path)
         with suppress(OSError):  # it is there already where the lock could not be had
             temporary.rename(path)
-        if not path.is_dir():
+        if not (path.is_dir() and is_own(path)):
             raise OSError(f"{temporary} could not be renamed to {path}")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def _kind_folders() -> list[Path]:
+    folder = cache_folder()
+    return [] if folder is None else _children(folder)
 
 
 def _children(folder: Path) -> list[Path]:
@@ -265,12 +339,9 @@ def _bytes(path: Path) -> int:
         return 0
 
 
-def _delete(path: Path) -> bool:
-    with suppress(OSError):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
-        else:  # renamed first, so that nobody finds half a folder
-            doomed = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
-            shutil.rmtree(path.rename(doomed))
-        return True
-    return False
+def _delete(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:  # renamed first, so that nobody finds half a folder
+        doomed = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+        shutil.rmtree(path.rename(doomed))

@@ -105,3 +105,18 @@ def test_cache_clear(prunus: Any, own_cache: Path) -> None:
     assert prunus("cache", "clear", "--json").json()["removed"] == 2
     assert prunus("cache").stdout.splitlines()[1] == "empty"
     assert prunus("cache", "clear").stdout == "0 entries removed, 0 bytes\n"
+
+
+def test_cache_and_env_without_a_place_for_a_cache(
+    prunus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prunus.cache.cache_folder", lambda: None)
+    monkeypatch.setattr("prunus.kernels.limits.measured_limits", made_up_limits)
+    assert prunus("cache").stdout.startswith("there is no cache, as this user has no home folder")
+    assert prunus("cache", "--json").json() == {"folder": None, "bytes": 0, "kinds": []}
+    assert prunus("cache", "clear").stdout == "0 entries removed, 0 bytes\n"
+    path = prunus("cache", "path")
+    assert path.status == 2
+    assert cache.VARIABLE in path.stderr
+    assert prunus("env", "--json").json()["cache"]["folder"] is None
+    assert "none, as this user has no home folder" in prunus("env").stdout

@@ -1,5 +1,7 @@
 """Machine code and its cache: found again, made again where it is damaged."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -52,6 +54,25 @@ def test_code_is_emitted_once(own_cache: Path, emitted: list[str]) -> None:
     assert link() != 0
     assert emitted == [KERNEL.symbol]
     assert len(list(own_cache.iterdir())) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no permission bits")
+def test_code_that_others_can_have_written_is_not_executed(
+    own_cache: Path, emitted: list[str]
+) -> None:
+    """The folder is this user's own again, but not what was left in it."""
+    link()
+    (entry,) = own_cache.iterdir()
+    if os.geteuid() == 0:
+        os.chown(entry, 12345, -1)
+    else:
+        entry.chmod(0o666)
+    cache._said.discard("foreign")
+    with pytest.warns(cache.CacheWarning, match="prunus cache clear"):
+        assert link() != 0
+    assert emitted == [KERNEL.symbol] * 2
+    assert link() != 0
+    assert emitted == [KERNEL.symbol] * 2
 
 
 def test_damaged_code_is_made_again(own_cache: Path, emitted: list[str]) -> None:

@@ -200,7 +200,9 @@ def test_what_is_no_memory_of_times_is_made_anew(content: bytes) -> None:
 
 def test_a_damaged_memory_is_made_anew_and_said() -> None:
     Machine().take(Times(OPTIONS))
-    (entry,) = (cache.cache_folder() / module.KIND).iterdir()
+    folder = cache.cache_folder()
+    assert folder is not None
+    (entry,) = (folder / module.KIND).iterdir()
     entry.write_bytes(entry.read_bytes()[:-5])
     cache._said.discard("damaged")
     with pytest.warns(cache.CacheWarning, match="is damaged, so it is made again"):

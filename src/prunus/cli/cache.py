@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from prunus.cli.output import print_json, size
 from prunus.errors import InputError
 
 EXAMPLES = ("prunus cache", "prunus cache clear models", "prunus cache path")
+
+NO_FOLDER = "there is no cache, as this user has no home folder: set PRUNUS_CACHE_DIR to a folder"
 
 cache_app = typer.Typer(
     help="Show or clear what prunus keeps between runs: imported models, machine code, choices.",
@@ -38,11 +41,12 @@ def show(json: Json = False, debug: Debug = False) -> None:
 
     found = usage()
     total = sum(each.bytes for each in found)
+    folder = _folder_text(cache_folder())
     if json:
         kinds = [dataclasses.asdict(each) for each in found]
-        print_json({"folder": str(cache_folder()), "bytes": total, "kinds": kinds})
+        print_json({"folder": folder, "bytes": total, "kinds": kinds})
         return
-    print(cache_folder())
+    print(folder or NO_FOLDER)
     if not found:
         print("empty")
         return
@@ -85,7 +89,14 @@ def path(json: Json = False, debug: Debug = False) -> None:
     """Print the folder."""
     from prunus.cache import cache_folder
 
+    folder = _folder_text(cache_folder())
     if json:
-        print_json({"folder": str(cache_folder())})
+        print_json({"folder": folder})
+    elif folder is None:
+        raise InputError(NO_FOLDER)
     else:
-        print(cache_folder())
+        print(folder)
+
+
+def _folder_text(folder: Path | None) -> str | None:
+    return None if folder is None else str(folder)

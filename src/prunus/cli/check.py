@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -161,7 +162,7 @@ def _models(options: ModelOptions, reference: str | None) -> tuple[Model, Model]
     The options that find a model are those of the reference where there is one: a folder saved by
     prunus takes none.
     """
-    saved = (Path(options.model).expanduser() / "prunus.json").is_file()
+    saved = (Path(os.path.expanduser(options.model)) / "prunus.json").is_file()
     if reference is None:
         if saved:
             raise InputError(

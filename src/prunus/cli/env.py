@@ -59,7 +59,7 @@ def _data(measure: bool) -> dict[str, Any]:
     from prunus.cache import cache_folder, usage
     from prunus.versions import package_versions
 
-    machine = this_machine()
+    machine, folder = this_machine(), cache_folder()
     return {
         "prunus": __version__,
         "processor": {**dataclasses.asdict(machine), "description": machine.describe()},
@@ -68,7 +68,7 @@ def _data(measure: bool) -> dict[str, Any]:
         "versions": {**python_version(), **package_versions(PACKAGES)},
         "missing": [name for name in PACKAGES if name not in package_versions(PACKAGES)],
         "cache": {
-            "folder": str(cache_folder()),
+            "folder": None if folder is None else str(folder),
             "bytes": sum(each.bytes for each in usage()),
             "kinds": [dataclasses.asdict(each) for each in usage()],
         },
@@ -144,7 +144,8 @@ def _lines(data: dict[str, Any]) -> dict[str, str]:
     if data["missing"]:
         lines["not installed"] = ", ".join(data["missing"])
     kinds = ", ".join(f"{each['entries']} {each['kind']}" for each in cache["kinds"])
-    lines["cache"] = f"{cache['folder']}: {size(cache['bytes'])}" + (f" ({kinds})" if kinds else "")
+    where = cache["folder"] or "none, as this user has no home folder"
+    lines["cache"] = f"{where}: {size(cache['bytes'])}" + (f" ({kinds})" if kinds else "")
     return lines
 
 

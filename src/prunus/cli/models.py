@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def find_model(options: ModelOptions) -> Model:
     if options.model == STAND_IN or options.model.startswith(RANDOM):
         _refuse_hub_options(options, f"{options.model} is made on the spot")
         return StandIn(_random_recipe(options.model), options.seed)
-    folder = Path(options.model).expanduser()
+    folder = Path(os.path.expanduser(options.model))
     if (folder / "prunus.json").is_file():
         _refuse_hub_options(options, f"{options.model} is a folder saved by prunus")
         return SavedFolder(folder)

@@ -106,7 +106,7 @@ def resolve(
     inner = _checked_subfolder(subfolder)
     if not name:
         raise InputError("The name of the model is empty: pass a hub name or a folder.")
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         if revision is not None:
             raise InputError(

@@ -44,7 +44,7 @@ class Origin:
 
     def saved_folder(self) -> Path | None:
         """The folder that prunus saved, here or on the hub; None where it is something else."""
-        place = Path(self.name).expanduser()
+        place = Path(os.path.expanduser(self.name))
         folder = place / (self.subfolder or "")
         if (folder / DESCRIPTION).is_file():
             if self.revision is not None:

@@ -61,7 +61,7 @@ def inspect(
         UnsupportedError: a pickle, where torch is not installed.
     """
     workers = check_threads(threads)
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if (folder / DESCRIPTION).is_file():
         given = {"revision": revision, "token": token, "cache_dir": cache_dir,
                  "subfolder": subfolder, "local_files_only": local_files_only}  # fmt: skip

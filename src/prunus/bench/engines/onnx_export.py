@@ -22,6 +22,8 @@ import numpy as np
 
 from prunus.bench.engines.contract import Arrays, Job
 from prunus.bench.engines.torch_engine import as_tensors, float_tensors
+from prunus.cache import is_own
+from prunus.ownership import UNFINISHED, make_private
 from prunus.versions import package_versions
 
 OPSET = 14
@@ -62,8 +64,7 @@ class Exports:
         if digest is not None:
             kept = job.folder / "onnx" / digest
             with self._noting():
-                kept.mkdir(parents=True, exist_ok=True)
-                TemporaryDirectory(dir=kept).cleanup()  # it can be written
+                _make_own(kept)
                 self._folder = kept
 
     @cached_property
@@ -95,10 +96,11 @@ class Exports:
         if not (folder / FILE).is_file():
             if attention != AS_IT_IS:
                 self.load_module().set_attn_implementation(attention)
-            with TemporaryDirectory(dir=self._folder) as work:
+            with TemporaryDirectory(dir=self._folder, prefix=UNFINISHED) as work:
                 partial = Path(work, attention)
                 partial.mkdir()
                 export_onnx(self.load_module(), self._job.example, partial / FILE)
+                make_private(partial)
                 _publish(partial, folder)
         return folder / FILE
 
@@ -111,9 +113,10 @@ class Exports:
 
     def remember(self, name: str, data: object) -> None:
         """Keep plain data beside the exports."""
-        with self._noting(), TemporaryDirectory(dir=self._folder) as work:
+        with self._noting(), TemporaryDirectory(dir=self._folder, prefix=UNFINISHED) as work:
             partial = Path(work, "data")
             partial.write_text(json.dumps(data, indent=2), encoding="utf-8")
+            make_private(partial)
             partial.replace(self._folder / f"{name}.json")
 
     def _known_facts(self) -> Facts | None:
@@ -204,6 +207,19 @@ def fingerprint(module: Any) -> str | None:
         digest.update(repr((name, array.dtype.str, array.shape)).encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _make_own(folder: Path) -> None:
+    """Create the folder, for this user only, and check that nobody else can have put files there.
+
+    Raises:
+        OSError: it cannot be written, or others can write to it.
+    """
+    folder.parent.mkdir(0o700, parents=True, exist_ok=True)
+    folder.mkdir(0o700, exist_ok=True)
+    if not is_own(folder):
+        raise OSError(f"others may have written to {folder}")
+    TemporaryDirectory(dir=folder, prefix=UNFINISHED).cleanup()  # it can be written
 
 
 def _publish(partial: Path, folder: Path) -> None:
