@@ -206,6 +206,11 @@ def load(
     """Load what `save_pretrained` wrote; needs neither torch nor transformers. The options are
     those of `compile`.
 
+    Large tables are mapped from the folder, so all processes share them in memory. The files of a
+    loaded folder must therefore not be changed in place: one that is shortened ends the process
+    (SIGBUS), one that is overwritten changes the answers. To save there again, to delete or to
+    rename is safe, as the old files live on until the model is gone.
+
     Raises:
         SavedModelError: a folder that is damaged, hostile, or written by a newer version.
         InputError: options that cannot be used.

@@ -89,7 +89,7 @@ class CompiledModel:
     the module returns. May be called from several threads, which take turns.
 
     A pickled model is a reference to its saved folder, with the options. One that was never saved,
-    or whose folder has changed, is first saved in the cache. Where it is unpickled, dense weights
+    or whose folder has changed, is first saved in the cache. Where it is unpickled, large tables
     are mapped from that folder, so that all processes share them; what kernels read is packed by
     each process for itself. A process that has the very model already, since it pickled it or was
     forked after that, goes on with that one.
@@ -287,7 +287,15 @@ class CompiledModel:
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write a folder of data only, which `prunus.load` runs without torch and transformers."""
+        """Write a folder of data only, which `prunus.load` runs without torch and transformers.
+
+        A folder with a saved model is replaced file by file, each by a rename, so whoever has the
+        old model loaded keeps it. Configuration and tokenizer come along.
+
+        Raises:
+            SavedModelError: the folder cannot be written or holds something else, or a file that
+                came with the model is a link that leads out of its folder.
+        """
         self._write(Path(folder), self.source.companions)
         self._reference = Reference.of(Path(folder))
 

@@ -19,7 +19,7 @@ from prunus.errors import SavedModelError
 from prunus.frontend.structure import Input, Signature, Structure
 from prunus.model import CompiledModel, Source
 from prunus.plan import make_options
-from tests.native.encoder import encoder, sentences
+from tests.native.encoder import VOCABULARY, encoder, sentences
 from tests.runtime.processes import in_a_child, needs_fork, run_python
 
 INPUTS = sentences(3, 9)
@@ -56,9 +56,12 @@ def folder(model: CompiledModel, tmp_path: Path) -> Path:
     return tmp_path / "saved"
 
 
-def new_model(*, density: float = 0.3, **options: object) -> CompiledModel:
+def new_model(
+    *, density: float = 0.3, vocabulary: int = VOCABULARY, **options: object
+) -> CompiledModel:
     chosen = make_options(**{"threads": 1, "tune": "cost", **options})  # type: ignore[arg-type]
-    return CompiledModel(encoder(density=density), SIGNATURE, chosen, Source("encoder"))
+    graph = encoder(density=density, vocabulary=vocabulary)
+    return CompiledModel(graph, SIGNATURE, chosen, Source("encoder"))
 
 
 def answer(model: CompiledModel) -> bytes:
@@ -270,7 +273,7 @@ def call(model):
     return answer(model), mapped, model.threads
 
 if __name__ == "__main__":
-    model = new_model()
+    model = new_model(vocabulary=20_000)  # a table of 1.9 MB, which is mapped
     with multiprocessing.get_context(sys.argv[1]).Pool(2) as processes:
         for bits, mapped, threads in processes.map(call, [model] * 4, chunksize=1):
             assert bits == answer(model) and mapped and threads == 1

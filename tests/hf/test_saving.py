@@ -13,11 +13,14 @@ import huggingface_hub
 import pytest
 import torch
 
+import prunus
+from prunus.errors import SavedModelError
 from prunus.hf import (
     PrunusModel,
     PrunusModelForFeatureExtraction,
     PrunusModelForSequenceClassification,
 )
+from prunus.model import CompiledModel
 from tests.frontend.test_hub import (  # noqa: F401 - a fixture
     MAIN,
     NAME,
@@ -177,3 +180,59 @@ def test_push_without_measuring(
     monkeypatch.setattr(huggingface_hub, "HfApi", hub)
     classifier.push_to_hub("plums", measure=False)
     assert "## Speed" not in (hub.place / "README.md").read_text(encoding="utf-8")
+
+
+SECRET = '{"model_type": "bert", "token": "hf_private"}'
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_nothing_outside_of_a_folder_is_pushed(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_listed: bool
+) -> None:
+    """The folder's configuration is a link to a file of the user."""
+    (tmp_path / "credentials.json").write_text(SECRET)
+    (saved / "config.json").unlink()
+    if not is_listed:
+        compiled = prunus.load(saved)
+        compiled.save_pretrained(saved)
+        assert compiled.source.companions == ()
+    (saved / "config.json").symlink_to(tmp_path / "credentials.json")
+    hub = FakeHub(tmp_path / "pushed")
+    monkeypatch.setattr(huggingface_hub, "HfApi", hub)
+    with pytest.raises(SavedModelError, match=r"credentials\.json, outside of its folder"):
+        PrunusModel.from_pretrained(saved).push_to_hub("name", measure=False)
+    assert "upload_folder" not in hub.calls
+
+
+def test_a_checkpoint_with_a_link_to_a_private_file_is_not_pushed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "checkpoint")
+    (tmp_path / "id_rsa").write_text("private key")
+    (tmp_path / "checkpoint" / "vocab.txt").symlink_to(tmp_path / "id_rsa")
+    hub = FakeHub(tmp_path / "pushed")
+    monkeypatch.setattr(huggingface_hub, "HfApi", hub)
+    with pytest.raises(SavedModelError, match=r"id_rsa, outside of its folder"):
+        PrunusModel.from_pretrained(tmp_path / "checkpoint").push_to_hub("name", measure=False)
+    assert "upload_folder" not in hub.calls
+
+
+def test_the_configuration_is_not_written_through_a_link(
+    saved: Path, classifier: PrunusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that appears when the rest has been saved: transformers would write through it."""
+    mine = tmp_path / "mine.json"
+    mine.write_text("precious")
+    save = CompiledModel.save_pretrained
+
+    def save_and_link(self: CompiledModel, folder: Path) -> None:
+        save(self, folder)
+        (folder / "config.json").unlink()
+        (folder / "config.json").symlink_to(mine)
+
+    monkeypatch.setattr(CompiledModel, "save_pretrained", save_and_link)
+    classifier.save_pretrained(saved)
+    assert mine.read_text() == "precious"
+    assert not (saved / "config.json").is_symlink()
+    assert not list(saved.glob(".config-*"))
+    assert PrunusModel.from_pretrained(saved).config.id2label == {0: "plum", 1: "cherry"}

@@ -18,7 +18,13 @@ VOCABULARY = 30
 
 
 def encoder(
-    *, layers: int = 2, width: int = 24, heads: int = 3, inner: int = 40, density: float = 0.3
+    *,
+    layers: int = 2,
+    width: int = 24,
+    heads: int = 3,
+    inner: int = 40,
+    density: float = 0.3,
+    vocabulary: int = VOCABULARY,
 ) -> Graph:
     """The encoder after all passes; its outputs are `[batch, seq]` logits of start and end."""
     b, random = GraphBuilder(), np.random.default_rng(0)
@@ -44,7 +50,7 @@ def encoder(
     )
     places = b.constant("position_ids", np.arange(MAX_SEQ)[np.newaxis])
     places = b.add("slice", places, axis=1, start=0, stop=SEQ, step=1)
-    words = b.add("embedding", normal("words", VOCABULARY, width), ids)
+    words = b.add("embedding", normal("words", vocabulary, width), ids)
     x = b.add("add", words, b.add("embedding", normal("places", MAX_SEQ, width), places))
     x = norm("norm", x)
     mask = imported_mask(b, padding)

@@ -15,40 +15,7 @@ from typing import Any, cast
 from prunus.documents import read_object
 from prunus.errors import CheckpointError, InputError
 from prunus.frontend import weights
-from prunus.runtime.saved_description import MODULE_FILES
-
-CONFIG = "config.json"
-
-# What a model needs beside its weights: its configuration, its tokenizer in every form that
-# transformers reads, and how sentence-transformers makes vectors of its answers. Small files, known
-# by name, so that nothing else is ever downloaded.
-COMPANIONS = (
-    CONFIG,
-    "added_tokens.json",
-    "bpe.codes",
-    "config_sentence_transformers.json",
-    "generation_config.json",
-    "merges.txt",
-    "modules.json",
-    "preprocessor_config.json",
-    "sentence_albert_config.json",
-    "sentence_bert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    *sorted(MODULE_FILES),
-)
+from prunus.runtime.companions import COMPANIONS, CONFIG
 
 _PIECE = 16 << 20  # bytes hashed at a time by one thread; OpenSSL hashes without the GIL
 

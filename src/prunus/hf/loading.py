@@ -16,6 +16,7 @@ from prunus.frontend import hub
 from prunus.frontend.weights import in_one_line
 from prunus.hf.tasks import Task
 from prunus.plan import make_options
+from prunus.runtime.companions import COMPANIONS, CONFIG, real_place
 from prunus.runtime.saved_description import DESCRIPTION, WEIGHTS
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Origin:
             description = hf_hub_download(name, prefix + DESCRIPTION, **wanted)
         except (OSError, ValueError, errors.EntryNotFoundError, errors.HfHubHTTPError):
             return None  # most often it is a checkpoint; whatever else is wrong, `checkpoint` says
-        names = (DESCRIPTION, WEIGHTS, *hub.COMPANIONS)
+        names = (DESCRIPTION, WEIGHTS, *COMPANIONS)
         commit = Path(description).parents[prefix.count("/")].name
         root = snapshot_download(
             name,
@@ -96,9 +97,16 @@ class Origin:
 
 
 def open_saved(folder: Path, options: Mapping[str, Any]) -> tuple[CompiledModel, PreTrainedConfig]:
-    """The model in a folder that prunus saved, without any module of torch."""
+    """The model in a folder that prunus saved, without any module of torch.
+
+    Raises:
+        SavedModelError: a damaged folder, or a configuration that is not of the folder.
+    """
     compiled = load(folder, **options)
-    return compiled, read_config(folder)
+    config = read_config(folder)
+    # It is written out again by `save_pretrained`, so it obeys the rules of all that is copied.
+    real_place(folder / CONFIG)
+    return compiled, config
 
 
 def compile_checkpoint(
@@ -128,16 +136,16 @@ def read_config(folder: Path) -> PreTrainedConfig:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    if not (folder / hub.CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
         raise CheckpointError(
-            f"{folder} has no {hub.CONFIG}, which holds labels and architecture: copy it there "
+            f"{folder} has no {CONFIG}, which holds labels and architecture: copy it there "
             "from the checkpoint, or open the folder with `prunus.load`"
         )
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (*_FIELD_ERRORS, StrictDataclassError) as error:
         raise CheckpointError(
-            f"transformers cannot read {folder / hub.CONFIG} ({in_one_line(error)}): check that it "
+            f"transformers cannot read {folder / CONFIG} ({in_one_line(error)}): check that it "
             "is whole, and that its model_type is one of this version of transformers"
         ) from error
 

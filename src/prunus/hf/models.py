@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
@@ -201,13 +202,18 @@ class PrunusModel:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write a folder of data only, with configuration and tokenizer, that `from_pretrained`
-        opens again for the same answers, bit by bit.
+        opens again for the same answers, bit by bit. See `CompiledModel.save_pretrained`.
 
         Raises:
-            SavedModelError: the folder cannot be written, or holds something else.
+            SavedModelError: the folder cannot be written, or holds something else, or a file that
+                came with the model is a link that leads out of its folder.
         """
         self.compiled.save_pretrained(folder)
-        self.config.save_pretrained(Path(folder))
+        # transformers writes in place, through a link if there is one.
+        with TemporaryDirectory(dir=folder, prefix=".config-") as staging:
+            self.config.save_pretrained(Path(staging))
+            for path in Path(staging).iterdir():
+                path.replace(Path(folder, path.name))
 
     def push_to_hub(
         self,

@@ -6,6 +6,11 @@ as its configuration and tokenizer.
 
 Digests find damage. They prove nothing about who wrote a folder, so beyond them every type, shape,
 index and value is checked before anything else sees it, and no part of a folder is ever executed.
+
+Both files may be links, as in a snapshot of the hub or a folder that a tool has put together. That
+is no way to anything else: what they lead to must be a description that prunus wrote and the very
+weights whose digest it holds, which naming their folder would open as well. Companions are copied
+as they are, hence their rules about links (`companions.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from typing import Any
 
 from prunus.errors import GraphError, SavedModelError
 from prunus.ir import Constant, Graph, parse_graph, print_graph, verify
+from prunus.runtime.companions import copy_companions
 from prunus.runtime.memory import usable_memory
 from prunus.runtime.saved_constants import (
     map_tensors,
@@ -35,8 +41,6 @@ from prunus.runtime.saved_description import (
     WEIGHTS,
     Description,
     StoredConstant,
-    check_companions,
-    companion_name,
     description_text,
     printable,
     read_description,
@@ -51,8 +55,9 @@ class SavedModel:
     """What a folder holds.
 
     Attributes:
-        graph: The program with its constants. Dense floating-point constants are read-only views of
-            the mapped file: never write into that file; `save_model` replaces it by a new one.
+        graph: The program with its constants. Large dense floating-point constants are read-only
+            views of the mapped file: never write into that file; `save_model` replaces it by a new
+            one.
         signature: How the model is called and answers, as it was given to `save_model`.
         source: The name of the model that was compiled, for people.
         simulated: How its weights were simulated, in words; None for a real model.
@@ -80,9 +85,10 @@ def save_model(
 ) -> None:
     """Write a model as a folder that `load_model` reads, as a whole or not at all.
 
-    A folder that exists must be empty or hold a saved model, which is then replaced file by file
-    (other files in it stay); where that breaks off in the middle, `load_model` finds out and says
-    so. Processes that have the replaced model loaded keep it.
+    A folder that exists must be empty or hold a saved model, which is then replaced file by file,
+    each by a rename (other files in it stay, and links are never followed); where that breaks off
+    in the middle, `load_model` finds out and says so. Processes that have the replaced model loaded
+    keep it.
 
     Args:
         folder: The folder to write.
@@ -90,12 +96,13 @@ def save_model(
         signature: What the caller wants to know again: plain JSON (tuples come back as lists).
         source: Name of the model, for people.
         simulated: How the weights were simulated, or None.
-        companions: Files to copy into the folder under their own names.
+        companions: Files of `COMPANIONS` to copy into the folder under their own names.
         overwrite: Whether a saved model that is there already may be replaced.
 
     Raises:
         SavedModelError: the folder cannot be written or holds something else, or the model cannot
-            be saved: NaN in a weight, a signature that is not JSON, two files of one name.
+            be saved: NaN in a weight, a signature that is not JSON, a companion of an unknown name
+            or behind a link that leads out of its folder.
     """
     folder = folder.absolute()
     parent = folder if folder.is_dir() else folder.parent
@@ -108,7 +115,7 @@ def save_model(
         description = Description(
             source=printable(source),
             simulated=None if simulated is None else printable(simulated),
-            companions=_copy_companions(companions, staging),
+            companions=copy_companions(companions, staging),
             weights=_file_digest(staging / WEIGHTS),
             signature=signature,
             graph=tuple(print_graph(graph).splitlines()),
@@ -162,27 +169,29 @@ def _companions_to_replace(folder: Path, overwrite: bool) -> tuple[str, ...]:
         return ()
 
 
-def _copy_companions(companions: Sequence[Path], staging: Path) -> tuple[str, ...]:
-    names = tuple(map(companion_name, companions))
-    check_companions(names)
-    for name, path in zip(names, companions, strict=True):
-        (staging / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, staging / name)
-    return names
-
-
 def _publish(staging: Path, folder: Path, outdated: Sequence[str]) -> None:
     if staging.parent != folder:
         staging.rename(folder)
         return
     files = (path for path in staging.rglob("*") if path.is_file())
     written = sorted(path.relative_to(staging).as_posix() for path in files)
+    for name in written:
+        if _is_behind_a_link(folder, name):
+            raise SavedModelError(
+                f"{(folder / name).parent} is a link, through which nothing is written; remove it"
+            )
     # The description comes last: until then its digest tells that the weights are not its own.
     for name in sorted(written, key=DESCRIPTION.__eq__):
         (folder / name).parent.mkdir(exist_ok=True)
-        os.replace(staging / name, folder / name)
+        os.replace(staging / name, folder / name)  # where that is a link, the link is replaced
     for name in set(outdated) - set(written):
-        (folder / name).unlink(missing_ok=True)
+        if not _is_behind_a_link(folder, name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_behind_a_link(folder: Path, name: str) -> bool:
+    """Whether a folder between `folder` and the file is a link, so that the file lies elsewhere."""
+    return any((folder / inner).is_symlink() for inner in Path(name).parents if inner != Path())
 
 
 def _load(folder: Path) -> SavedModel:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import prunus
 from prunus.errors import SavedModelError
+from prunus.runtime.companions import check_companions
 from prunus.sparsity import Block, Pattern
 
 VERSION = 1
@@ -22,19 +23,6 @@ VERSION = 1
 
 DESCRIPTION = "prunus.json"
 WEIGHTS = "model.safetensors"
-
-MODULE_FILES = frozenset(
-    f"{number}_{module}/{name}"
-    for number in range(1, 6)
-    for module, name in [
-        ("Pooling", "config.json"),
-        ("Dense", "config.json"),
-        ("Dense", "model.safetensors"),
-        ("Normalize", "config.json"),
-        ("Dropout", "config.json"),
-    ]
-)
-"""Companions with a folder of their own: modules of sentence-transformers after the first."""
 
 _MAX_BYTES = 1 << 26
 """Largest description that is read; that of a BERT-base has 250 KB."""
@@ -115,28 +103,6 @@ def read_description(path: Path) -> Description:
 def printable(text: str) -> str:
     """Text for people; what a terminal cannot show, or would obey, is replaced."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-
-
-def companion_name(path: Path) -> str:
-    """A companion's name in the saved folder: its own, with its folder if it is of a module."""
-    name = f"{path.parent.name}/{path.name}"
-    return name if name in MODULE_FILES else path.name
-
-
-def check_companions(names: Sequence[str]) -> None:
-    """Check that files of these names can lie in the folder, beside the two that prunus writes.
-
-    Raises:
-        SavedModelError: a name that would leave the folder, or that is given twice.
-    """
-    if len({*names, WEIGHTS, DESCRIPTION}) != len(names) + 2:
-        raise SavedModelError(
-            f"companions need names of their own beside {WEIGHTS} and {DESCRIPTION}, "
-            f"found {', '.join(names)}"
-        )
-    for name in names:
-        if name not in MODULE_FILES and (name in ("", ".", "..") or set("/\\\0") & set(name)):
-            raise SavedModelError(f"a companion is a file in the folder itself, found {name!r:.60}")
 
 
 def _digest(document: Mapping[str, Any]) -> str:
