@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ START = 60.0
 """Seconds that it may take besides, in a new child: to import prunus and compile kernels."""
 
 ROOT = Path(__file__).parents[2]
+WORKER = (sys.executable, "-m", "tests.mutation.worker")
 
 
 class Child:
     """A worker process, started when it is first needed and again after it has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = WORKER) -> None:
+        self._command = command
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
 
@@ -76,15 +79,19 @@ class Child:
     def stop(self) -> None:
         """End the process."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+            process, self._process = self._process, None
+            process.kill()
+            process.wait()
+            self._reader.join()
+            for stream in (process.stdin, process.stdout):
+                assert stream is not None
+                with suppress(BrokenPipeError):
+                    stream.close()
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.mutation.worker"]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE,
+            self._command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )  # fmt: skip
         lines: queue.Queue[str] = queue.Queue()
@@ -95,7 +102,8 @@ class Child:
                 lines.put(line)
             lines.put("")
 
-        threading.Thread(target=read, daemon=True).start()
+        self._reader = threading.Thread(target=read, daemon=True)
+        self._reader.start()
         self._process, self._lines = process, lines
         return process
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -92,8 +94,9 @@ _handler = _Handler(
 )
 
 
-def guard_arrays() -> None:
-    """Put all arrays of this thread that are made from now on between guard pages."""
+@contextmanager
+def guarded_arrays() -> Iterator[None]:
+    """Put all arrays that this thread makes meanwhile between guard pages."""
     from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
     api = ctypes.pythonapi
@@ -104,7 +107,12 @@ def guard_arrays() -> None:
     table = api.PyCapsule_GetPointer(_multiarray_umath._ARRAY_API, None)
     functions = ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))
     set_handler = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(functions[SET_HANDLER])
-    set_handler(api.PyCapsule_New(ctypes.addressof(_handler), b"mem_handler", None))
-    found = _multiarray_umath.get_handler_name(np.empty(1))
-    if found != "guard pages":
-        raise RuntimeError(f"NumPy allocates with {found!r}; expected the guard pages")
+    capsule = api.PyCapsule_New(ctypes.addressof(_handler), b"mem_handler", None)
+    before = set_handler(capsule)
+    try:
+        found = _multiarray_umath.get_handler_name(np.empty(1))
+        if found != "guard pages":
+            raise RuntimeError(f"NumPy allocates with {found!r}; expected the guard pages")
+        yield
+    finally:
+        set_handler(before)
