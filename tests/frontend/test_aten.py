@@ -15,6 +15,7 @@ from prunus.frontend.export import import_module
 from tests.frontend.modules import Function, assert_same, normal, ops
 
 INDEX = torch.tensor([[0, 2], [1, 1]])
+NORMS = (2, 0, 1, 3.0, 0.5, -2, float("inf"), -float("inf"))
 UNARY: list[Callable[[Tensor], Any]] = [
     lambda x: x.pow(2) + 2**x + x.abs() ** x + x**3,
     lambda x: ((x > 0) & (x < 1)) | ~(x == 0) ^ (x <= -1),
@@ -59,6 +60,17 @@ UNARY: list[Callable[[Tensor], Any]] = [
     lambda x: (x.roll(1, 1), x.roll((3, -1), (1, 1))),
     lambda x: (F.pad(x, (1, 2)), F.pad(x, (-1, 0, 0, 3), value=2.0), F.pad(x, (0, -2)) > 0),
     lambda x: F.adaptive_avg_pool1d(x[None], 1),
+    lambda x: (F.normalize(x), F.normalize(x * 0), F.normalize(x, p=1), F.normalize(x, 3.5, 0)),
+    lambda x: (x.norm(dim=-1), x.norm(), x[0, 0].norm(), x.norm(float("inf"), 0, keepdim=True)),
+    lambda x: tuple(torch.linalg.vector_norm(x, p, dim=-1) for p in NORMS),
+    lambda x: tuple(torch.linalg.vector_norm(x.relu(), p, dim=(0, 1)) for p in NORMS[1:4]),
+    lambda x: torch.linalg.vector_norm(x, dim=0, keepdim=True, dtype=torch.float64),
+    lambda x: (torch.linalg.norm(x), torch.linalg.norm(x, dim=-1), torch.linalg.norm(x[0], 1)),
+    lambda x: (F.cosine_similarity(x, x.cos()), F.cosine_similarity(x[:, None], x[None], dim=-1)),
+    lambda x: (F.cosine_similarity(x, x * 0), F.cosine_similarity(x, torch.ones(4), dim=0, eps=9)),
+    lambda x: (F.cosine_similarity(x[:, :1], x), F.cosine_similarity(x, x[None, :, :1], dim=-1)),
+    lambda x: (F.pairwise_distance(x, x + 1), F.pairwise_distance(x, x[0], 1, keepdim=True)),
+    lambda x: (torch.linalg.vecdot(x, x[:1]), x[0].dot(x[-1]), x[0].vdot(x[-1])),
     lambda x: x + INDEX.new_zeros(4).index_put((INDEX[0],), torch.tensor(3)).float(),
 ]  # fmt: skip
 
@@ -108,6 +120,21 @@ def test_a_convolution_over_any_length() -> None:
     imported = import_module(module, normal(2, 4, 9), dynamic_shapes=({0: "any", 2: "any"},))
     for batch, seq in ((1, 5), (3, 12)):
         assert_same(imported, module, normal(batch, 4, seq))
+
+
+@pytest.mark.parametrize("order", ["fro", 1, -1, float("inf"), -float("inf")])
+def test_matrix_norms(order: Any) -> None:
+    """torch.export fixes the sizes of what a norm of a matrix is computed of."""
+    module = Function(
+        lambda x: (
+            torch.linalg.matrix_norm(x, order),
+            torch.linalg.matrix_norm(x, order, dim=(2, 0), keepdim=True),
+            torch.linalg.norm(x, order, dim=(0, -1)),
+            torch.linalg.norm(x[0], order, keepdim=True),
+        )
+    )
+    x = normal(3, 5, 4)
+    assert_same(import_module(module, x), module, x)
 
 
 def test_gather_and_index() -> None:
@@ -184,6 +211,8 @@ REFUSED: list[tuple[Callable[[Tensor], Any], str]] = [
     (lambda x: x.max(-1)[1], "result 1 of aten.max.dim"),
     (lambda x: x * x.shape[0] ** 0.5, "a number that depends on sizes"),
     (lambda x: torch.div(x, 2, rounding_mode="floor"), "rounding_mode='floor'"),
+    (lambda x: torch.linalg.matrix_norm(x, "nuc"), "order 'nuc', which needs singular values"),
+    (lambda x: torch.linalg.norm(x, 2), "order 2, which needs singular values"),
     (lambda x: x.long() | 1, "__or__ of i64"),
     (lambda x: x.view(torch.int32), "a view in another dtype"),
     (lambda x: x.to(torch.complex64).abs(), "it is complex64"),

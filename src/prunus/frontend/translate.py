@@ -15,6 +15,7 @@ from prunus.errors import GraphError, InputError, UnsupportedError
 from prunus.frontend import (  # noqa: F401 - they enter the translations
     aten,
     aten_conv,
+    aten_norms,
     aten_shapes,
 )
 from prunus.frontend.call import TRANSLATIONS, Call, Dim, Value, Writer
