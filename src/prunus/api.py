@@ -15,13 +15,14 @@ from prunus.frontend.snapshot import SharedWeights, take_snapshot
 from prunus.identity import identity
 from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
-from prunus.plan import make_options
+from prunus.plan import Options, make_options
 from prunus.runtime.saved import SavedModel, load_model, save_model
 from prunus.versions import package_versions, source_digest
 
 if TYPE_CHECKING:
     import torch
 
+    from prunus.frontend.export import Imported
     from prunus.frontend.hub import Checkpoint
     from prunus.frontend.simulate import Simulation
 
@@ -76,6 +77,17 @@ def compile(
     )
     imported = import_module(module, example_inputs, dynamic_shapes=dynamic_shapes)
     source = Source(type(module).__name__, simulated(module))
+    return compile_imported(imported, options, source, copy=copy)
+
+
+def compile_imported(
+    imported: Imported, options: Options, source: Source, *, copy: bool = False
+) -> CompiledModel:
+    """The compiled model of what was imported from a module, or of a part of it.
+
+    Raises:
+        ModuleChangedError: another thread changed the module meanwhile.
+    """
     graph, shared = take_snapshot(run_passes(imported.graph), imported.weights, copy=copy)
     model = CompiledModel(graph, imported.signature, options, source, shared=shared)
     SharedWeights(imported.weights).check(source.name)

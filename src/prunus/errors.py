@@ -19,6 +19,12 @@ class UnsupportedError(PrunusError):
     """A model, operator or option that prunus does not handle (yet)."""
 
 
+class UnsupportedOperatorError(UnsupportedError):
+    """An operator without a translation, or a weight that prunus cannot read: the rest of the model
+    may still be handled.
+    """
+
+
 class CheckpointError(PrunusError):
     """A checkpoint (folder or hub repository) that cannot be read, or that does not fit its
     model.

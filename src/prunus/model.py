@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,8 @@ class CompiledModel:
         """The same model with other options of `compile`: `recompile(sparse=False)` is the dense
         baseline.
         """
-        chosen = make_options(**{**_as_given(self.options), **options})
+        given = make_options(**{**_as_given(self.options), **options})
+        chosen = replace(given, may_pack=self.options.may_pack)
         self.check_weights()
         return CompiledModel(
             self.graph, self.signature, chosen, self.source, self._reference, self._shared
@@ -367,7 +368,7 @@ class CompiledModel:
 
 def _as_given(options: Options) -> dict[str, Any]:
     """What `make_options` takes to make these options again."""
-    given = asdict(options)
+    given = {name: value for name, value in asdict(options).items() if name != "may_pack"}
     return {**given, "target": options.target.text}
 
 

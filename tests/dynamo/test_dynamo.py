@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -14,71 +13,12 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
-import transformers
 from torch import nn
 
 from prunus import dynamo
-from prunus.api import compile as compile_module
 from prunus.frontend.snapshot import COPIED_BYTES
 from prunus.model import CompiledModel
-
-OPTIONS: dict[str, Any] = {"threads": 1, "tune": "cost"}
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo() -> Iterator[None]:
-    torch.manual_seed(0)
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[CompiledModel]:
-    """What prunus compiles during the test, in order."""
-    models: list[CompiledModel] = []
-
-    def recorded(*args: Any, **kwargs: Any) -> CompiledModel:
-        models.append(compile_module(*args, **kwargs))
-        return models[-1]
-
-    monkeypatch.setattr(dynamo, "compile_module", recorded)
-    return models
-
-
-def accelerate(model: Any, **settings: Any) -> Any:
-    return torch.compile(model, backend="prunus", options=OPTIONS, **settings)
-
-
-def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    bar = 1e-4 * max(1.0, float(expected.abs().max()))
-    assert float((found.double() - expected.double()).abs().max()) <= bar
-
-
-@torch.no_grad()
-def check(fast: Any, model: Any, *args: Any) -> None:
-    """Both answer the same, and nothing is left to PyTorch."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        found = fast(*args)
-    assert_close(found, model(*args))
-
-
-class Perceptron(nn.Module):
-    """Two layers; subclasses do something in between."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 4)
-        self.register_buffer("scales", torch.rand(16))
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.second(self.between(torch.relu(self.first(x))))
-
-    def between(self, x: Any) -> Any:
-        return x * self.scales
+from tests.dynamo.models import Perceptron, accelerate, assert_close, check, small_bert
 
 
 class Broken(Perceptron):
@@ -86,11 +26,6 @@ class Broken(Perceptron):
         hidden = torch.relu(self.first(x))
         torch._dynamo.graph_break()
         return self.second(self.between(hidden))
-
-
-class Unknown(Broken):
-    def between(self, x: Any) -> Any:
-        return torch.fft.fft(x).real
 
 
 class Training(Perceptron):
@@ -117,18 +52,6 @@ class View(Perceptron):
 class Writing(Perceptron):
     def forward(self, x: torch.Tensor) -> Any:
         return super().forward(x.add_(1))
-
-
-def small_bert(kind: Any = transformers.BertForTokenClassification) -> Any:
-    config = transformers.BertConfig(
-        vocab_size=60,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=40,
-    )
-    return kind(config).eval()
 
 
 # ---- answers ---------------------------------------------------------------------------------
@@ -260,20 +183,6 @@ def test_weights_may_be_inputs_of_a_function() -> None:
 # ---- what is left to PyTorch -----------------------------------------------------------------
 
 
-def test_unknown_operator_leaves_only_its_graph(compiled: list[CompiledModel]) -> None:
-    model = Unknown().eval()
-    fast, x = accelerate(model), torch.randn(3, 8)
-    with torch.no_grad(), pytest.warns(UserWarning, match="prunus") as caught:
-        found = fast(x)
-    (text,) = (str(warning.message) for warning in caught)
-    assert "to PyTorch: aten.fft_fft" in text
-    assert "test_dynamo.py" in text
-    assert "in between: return torch.fft.fft(x).real" in text
-    assert_close(found, model(x).detach())
-    assert len(compiled) == 1
-    check(fast, model, x)  # said once
-
-
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -391,4 +300,19 @@ def test_options_of_compile(compiled: list[CompiledModel]) -> None:
 def test_options_that_do_not_do(options: dict[str, Any], message: str) -> None:
     fast = torch.compile(nn.Linear(8, 8), backend="prunus", options=options)
     with torch.no_grad(), pytest.raises(Exception, match=message):
+        fast(torch.randn(3, 8))
+
+
+@pytest.mark.parametrize(
+    "mode", ["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+)
+def test_modes_of_torch(mode: str, compiled: list[CompiledModel]) -> None:
+    model = Perceptron().eval()
+    check(torch.compile(model, backend="prunus", mode=mode), model, torch.randn(3, 8))
+    assert compiled[0].options.tune == "race"
+
+
+def test_an_unknown_mode() -> None:
+    fast = torch.compile(nn.Linear(8, 8), backend="prunus", mode="fastest")
+    with torch.no_grad(), pytest.raises(Exception, match=r"unknown mode 'fastest'.*reduce-over"):
         fast(torch.randn(3, 8))

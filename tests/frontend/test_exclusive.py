@@ -21,13 +21,16 @@ from transformers.utils import logging as transformers_logging
 
 import prunus
 from prunus import cache
+from prunus.dynamo.split import SplitModel
 from prunus.errors import UnsupportedError
 from prunus.frontend import exclusive
 from prunus.frontend.export import import_module
+from prunus.frontend.partition import partition_module
 from tests.frontend.modules import Function
 from tests.runtime.processes import in_a_child, needs_fork
 
 EXAMPLE = (torch.ones(2, 4),)
+OPTIONS = {"threads": 1, "tune": "cost"}
 LOGGERS = ("torch", "torch.__trace", "torch.export", "transformers")
 
 
@@ -42,6 +45,14 @@ class Mixed(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.inner(x)
+
+
+class Spectral(Mixed):
+    """With an op that has no translation, between random ones."""
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = torch.fft.fft(nn.functional.dropout(self.inner(x), training=True)).real
+        return self.inner(hidden)
 
 
 class Refused(Mixed):
@@ -59,7 +70,7 @@ def state(*modules: nn.Module) -> list[Any]:
         sys.stdout, sys.stderr, warnings.showwarning, list(warnings.filters),
         [(logging.getLogger(name).level, logging.getLogger(name).disabled) for name in LOGGERS],
         transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled(),
-        torch.is_grad_enabled(), torch.get_default_dtype(),
+        torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state().tolist(),
         nn.Module.__call__, nn.Module.__getattr__,
         nn.init.normal_, loading.PreTrainedModel.from_pretrained.__func__,
         [{name: (each.training, sorted(vars(each))) for name, each in module.named_modules()}
@@ -124,18 +135,19 @@ def all_at_once(work: list[Callable[[], object]]) -> list[BaseException | None]:
 
 def test_threads_compile_at_once_while_another_one_prints(chatter: list[str]) -> None:
     modules: list[nn.Module] = [Mixed() for _ in range(4)]
-    shared, refused = Mixed(), Refused()
-    before = state(*modules, shared, refused)
+    shared, spectral, refused = Mixed(), Spectral(), Refused()
+    before = state(*modules, shared, spectral, refused)
     work: list[Callable[[], object]] = [
         *(lambda m=m: prunus.compile(m, EXAMPLE, threads=1, tune="cost") for m in modules),
         *(lambda: import_module(shared, EXAMPLE) for _ in range(2)),
+        *(lambda: SplitModel(spectral, EXAMPLE, None, OPTIONS) for _ in range(2)),
         lambda: import_module(refused, EXAMPLE),
     ]
     errors = all_at_once(work)
-    assert errors[:-1] == [None] * 6
+    assert errors[:-1] == [None] * 8
     assert isinstance(errors[-1], UnsupportedError)
     assert "where" in str(errors[-1])
-    assert state(*modules, shared, refused) == before
+    assert state(*modules, shared, spectral, refused) == before
     assert chatter == []
 
 
@@ -160,14 +172,17 @@ def test_threads_load_checkpoints_at_once(
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
-def test_a_failure_inside_the_module_leaves_no_trace(error: type[BaseException]) -> None:
+@pytest.mark.parametrize("load", [import_module, partition_module])
+def test_a_failure_inside_the_module_leaves_no_trace(
+    error: type[BaseException], load: Callable[..., object]
+) -> None:
     def fail(x: Tensor) -> Tensor:
         raise error("from within")
 
     module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), Function(fail)).train()
     before = state(module)
     with pytest.raises(BaseException, match="from within"):
-        import_module(module, EXAMPLE)
+        load(module, EXAMPLE)
     assert state(module) == before
 
 
@@ -200,6 +215,22 @@ def test_an_interrupt_at_any_moment_leaves_no_trace() -> None:
         signal.signal(signal.SIGALRM, handler)
     assert interrupted > 20
     assert all_at_once([lambda: import_module(module, EXAMPLE)]) == [None], "the lock is free"
+
+
+def test_an_interrupt_of_a_probe_of_a_split_module_leaves_no_trace() -> None:
+    class Interrupted(Spectral):
+        def forward(self, x: Tensor) -> Any:
+            answer = super().forward(x)  # which draws random numbers
+            if not torch.compiler.is_exporting():
+                raise KeyboardInterrupt
+            return answer
+
+    module = Interrupted()
+    before = state(module)
+    with pytest.raises(KeyboardInterrupt):
+        partition_module(module, EXAMPLE)
+    assert state(module) == before
+    assert all_at_once([lambda: import_module(Mixed(), EXAMPLE)]) == [None], "the lock is free"
 
 
 def test_restoring_runs_again_where_it_was_interrupted() -> None:

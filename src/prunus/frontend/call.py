@@ -109,6 +109,30 @@ class Writer:
         value = np.asarray(number).astype(DTYPES[dtype])
         return self.constant(f"{dtype}:{value}".replace("+", ""), lambda: value)
 
+    def input(self, name: str, type: TensorType) -> Value:
+        """One more input, under a name like `name`."""
+        unique = self._unique(plain_name(name))
+        self._inputs[unique] = type
+        return Value(unique, type)
+
+    def ops_since(self, position: int) -> list[str]:
+        """The ops of the nodes from a position on, in order; that of all nodes is their number."""
+        return [node.op for node in self._nodes[position:]]
+
+    def is_constant(self, value: Value) -> bool:
+        """Whether a value is a constant of the graph."""
+        return value.name in self._constants
+
+    def part(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], limits: Mapping[str, int]
+    ) -> Graph:
+        """The graph of what lies between these values, verified; the inputs may be any values."""
+        given = {value.name: value.type for value in inputs}
+        nodes = tuple(node for node in self._nodes if node.name not in given)
+        names = tuple(value.name for value in outputs)
+        whole = Graph(given, self._constants, nodes, names, dict(limits))
+        return verify(whole.with_nodes(nodes))
+
     def graph(self, outputs: Sequence[Value], limits: Mapping[str, int]) -> Graph:
         """The graph of what the outputs need, verified."""
         names = tuple(value.name for value in outputs)

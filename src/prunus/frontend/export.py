@@ -77,30 +77,52 @@ def import_module(
         UnsupportedError: torch is not installed; the module cannot be exported, or has an op
             without a translation.
     """
-    weights.require_torch()
-    module = getattr(module, "_orig_mod", module)  # of what torch.compile wraps
-    _check_module(module)
-    return exclusively(lambda: _import(module, example_inputs, dynamic_shapes))
 
-
-def _import(module: torch.nn.Module, example_inputs: Any, dynamic_shapes: Any) -> Imported:
-    import torch
-
-    example = read_example(module, example_inputs)
-    axes = dynamic_axes(example, dynamic_shapes)
-
-    def run() -> Imported:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, about its own future
-            program = export_program(module, example, axes)
-            answer = _answer(program)
-            graph, watched = _translate(module, example, program)
-            _check_doubtful(module, example, program, graph)
-        inputs = tuple(_inputs(module, graph))
-        signature = Signature(inputs, answer, example.positional, example.fixed)
+    def work(module: torch.nn.Module, example: Example, program: Program) -> Imported:
+        answer = output_structure(program)
+        graph, watched = translated(translate, module, example, program)
+        _check_doubtful(module, example, program, graph)
+        signature = Signature(
+            tuple(_inputs(module, graph)), answer, example.positional, example.fixed
+        )
         return Imported(graph, signature, watched)
 
-    return _prepared(module, example, run)
+    return with_program(module, example_inputs, dynamic_shapes, work)
+
+
+def with_program(
+    module: torch.nn.Module,
+    example_inputs: Any,
+    dynamic_shapes: Any,
+    work: Callable[[torch.nn.Module, Example, Program], Result],
+) -> Result:
+    """What `work` makes of the module itself, its example inputs and its program.
+
+    Meanwhile the module is in eval mode, and no other thread imports. The other arguments are those
+    of `import_module`.
+
+    Raises:
+        InputError: the module does not take the example, or is not on the CPU.
+        UnsupportedError: torch is not installed; the module cannot be exported.
+    """
+    weights.require_torch()
+    import torch
+
+    module = getattr(module, "_orig_mod", module)  # of what torch.compile wraps
+    _check_module(module)
+
+    def run() -> Result:
+        example = read_example(module, example_inputs)
+        axes = dynamic_axes(example, dynamic_shapes)
+
+        def export() -> Result:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's own, about its own future
+                return work(module, example, export_program(module, example, axes))
+
+        return _prepared(module, example, export)
+
+    return exclusively(run)
 
 
 def _check_module(module: Any) -> None:
@@ -139,9 +161,10 @@ def _prepared(module: torch.nn.Module, example: Example, work: Callable[[], Resu
     return restoring(prepare_and_work, restore)
 
 
-def _translate(
-    module: torch.nn.Module, example: Example, program: Program
-) -> tuple[Graph, tuple[WatchedTensor, ...]]:
+def translated(
+    translation: Callable[..., Result], module: torch.nn.Module, example: Example, program: Program
+) -> Result:
+    """What a translation, such as `translate`, makes of the program of a module."""
     sizes, limits = program.size_names(), program.limits()
     limit, sequence = position_limit(module, example), program.axes.names.get(SEQUENCE)
     if limit is not None and sequence is not None and sequence in sizes.values():
@@ -152,7 +175,7 @@ def _translate(
         *module.named_buffers(remove_duplicate=False),
     ):
         names.setdefault(id(tensor), name)
-    return translate(
+    return translation(
         program.exported,
         input_names=program.input_names,
         size_names=sizes,
@@ -202,12 +225,12 @@ def _compare(
         name: to_array(name, tensors[name], type.dtype)[0] for name, type in graph.inputs.items()
     }
     try:
-        return _difference(interpret(graph, arrays), expected)
+        return difference(interpret(graph, arrays), expected)
     except (PrunusError, ValueError, IndexError) as error:
         return str(error)
 
 
-def _difference(found: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) -> str:
+def difference(found: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) -> str:
     """In what the graph's outputs differ from the module's; nothing if they do not."""
     for i, (own, tensor) in enumerate(zip(found, expected, strict=False)):
         if own.shape != tuple(tensor.shape):
@@ -236,8 +259,12 @@ def _inputs(module: torch.nn.Module, graph: Graph) -> Iterator[Input]:
         yield Input(name, type.dtype, default)
 
 
-def _answer(program: Program) -> Structure:
-    """The structure of what the module returns."""
+def output_structure(program: Program) -> Structure:
+    """The structure of what the module returns.
+
+    Raises:
+        UnsupportedError: it returns what prunus cannot return, or writes to its inputs or buffers.
+    """
     specs = program.exported.graph_signature.output_specs
     leaves = iter([_leaf(spec.arg) for spec in specs if spec.kind.name == "USER_OUTPUT"])
     if unknown := [spec for spec in specs if spec.kind.name != "USER_OUTPUT"]:

@@ -6,12 +6,11 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prunus.errors import GraphError, InputError, UnsupportedError
+from prunus.errors import GraphError, InputError, UnsupportedError, UnsupportedOperatorError
 from prunus.frontend import (  # noqa: F401 - they enter the translations
     aten,
     aten_conv,
@@ -123,16 +122,20 @@ def translate(
         limits: The graph's limits.
 
     Raises:
-        UnsupportedError: an op has no translation; it is named with its module and line.
+        UnsupportedOperatorError: an op has no translation; it is named with its module and line. Or
+            a weight is of no dtype that prunus knows.
+        UnsupportedError: an input or an output that prunus cannot have.
     """
-    return _Importer(program, input_names, Sizes(size_names), weight_names).run(limits)
+    return Importer(program, input_names, Sizes(size_names), weight_names).run(limits)
 
 
 class _DependsOnInputsError(Exception):
     """A value is not made of weights alone."""
 
 
-class _Importer:
+class Importer:
+    """Writes the graph of a program; for the arguments see `translate`."""
+
     def __init__(
         self,
         program: ExportedProgram,
@@ -146,6 +149,7 @@ class _Importer:
         specs = program.graph_signature.input_specs
         self.weights = []
         self.known: dict[TorchNode, Any] = {}
+        self.watched: list[WatchedTensor] = []
         inputs: dict[str, TensorType] = {}
         names = iter(input_names)
         for node, spec in zip(placeholders, specs, strict=True):
@@ -157,19 +161,14 @@ class _Importer:
         self.writer = Writer(inputs, (*weight_names.values(), *program.constants))
 
     def run(self, limits: Mapping[str, int]) -> tuple[Graph, tuple[WatchedTensor, ...]]:
+        """The graph of the whole program, and the tensors that were read."""
         for node, spec in self.weights:
             if node.users:
-                self.env[node] = self._weight(node, spec)
+                self.env[node] = self.weight(node, spec)
         for node in self.program.graph.nodes:
             if node.op == "call_function":
-                self._visit(node)
-        return self.writer.graph(list(self._outputs()), limits), tuple(self._watched())
-
-    def _watched(self) -> Iterator[WatchedTensor]:
-        """The tensors that are known, results of ops on weights included: they may be views."""
-        for node, value in self.known.items():
-            for tensor in value if isinstance(value, list | tuple) else [value]:
-                yield WatchedTensor.of(self.weight_names.get(id(tensor), node.name), tensor)
+                self.visit(node)
+        return self.writer.graph(list(self._outputs()), limits), tuple(self.watched)
 
     def _outputs(self) -> Iterator[Value]:
         (output,) = next(n for n in self.program.graph.nodes if n.op == "output").args
@@ -177,7 +176,8 @@ class _Importer:
             if type(spec.arg).__name__ == "TensorArgument":
                 yield self._known(self.env[node])
 
-    def _weight(self, node: TorchNode, spec: Any) -> Value:
+    def weight(self, node: TorchNode, spec: Any) -> Value:
+        """The constant for a parameter, a buffer or a tensor that the program holds."""
         program, target = self.program, spec.target
         held = program.state_dict if target in program.state_dict else program.constants
         tensor = held.get(target)
@@ -188,15 +188,29 @@ class _Importer:
             )
         self.known[node] = tensor
         name = self.weight_names.get(id(tensor), target)
-        return self.writer.constant(name, lambda: _array(name, tensor))
+        try:
+            return self._constant(name, name, tensor)
+        except UnsupportedError as error:
+            raise UnsupportedOperatorError(str(error)) from error
 
-    def _visit(self, node: TorchNode) -> None:
-        if CHECKS.match(_op_name(node)):
+    def _constant(self, name: str, source: str, tensor: torch.Tensor) -> Value:
+        """A constant with the values of a tensor, which is watched: the two may share memory."""
+        value = self.writer.constant(name, lambda: _array(source, tensor))
+        self.watched.append(WatchedTensor.of(source, tensor))
+        return value
+
+    def visit(self, node: TorchNode) -> None:
+        """Write what a node computes.
+
+        Raises:
+            UnsupportedOperatorError: it has no translation.
+        """
+        if is_check(node):
             return
         try:
             self.env[node] = self._value(node)
         except (UnsupportedError, GraphError) as error:
-            raise UnsupportedError(f"{_where(node)}: {error}") from error
+            raise UnsupportedOperatorError(f"{where(node)}: {error}") from error
 
     def _value(self, node: TorchNode) -> Any:
         """A value of the graph, a list of them, a dimension, a number, or something opaque."""
@@ -234,8 +248,7 @@ class _Importer:
                 raise GraphError(f"the translation gives {got.type}, but torch {wanted}")
         # Positions of largest values are among the results, and rarely read.
         known = [
-            Opaque(f"result {i} of {_where(node)}") if v is None else v
-            for i, v in enumerate(values)
+            Opaque(f"result {i} of {where(node)}") if v is None else v for i, v in enumerate(values)
         ]
         return known if isinstance(value, list) else value
 
@@ -250,7 +263,7 @@ class _Importer:
             return None
         tensors = found if isinstance(found, list | tuple) else [found]
         values = [
-            self.writer.constant(f"{node.name}.{i}", partial(_array, node.name, tensor))
+            self._constant(f"{node.name}.{i}", node.name, tensor)
             for i, tensor in enumerate(tensors)
         ]
         return values if isinstance(found, list | tuple) else values[0]
@@ -299,6 +312,11 @@ class _Importer:
         if isinstance(value, Opaque):
             raise UnsupportedError(f"it needs {value.meaning}, which has no translation")
         return value
+
+
+def is_check(node: TorchNode) -> bool:
+    """Whether a node computes nothing, but asserts something."""
+    return bool(CHECKS.match(_op_name(node)))
 
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray:
@@ -371,7 +389,7 @@ def _path(node: TorchNode) -> str:
     return re.sub(r"@\d+", "", paths[-1]) if paths else ""
 
 
-def _where(node: TorchNode) -> str:
+def where(node: TorchNode) -> str:
     """The op, its module and the user's line, for messages."""
     stack = node.meta.get("nn_module_stack") or {}
     kinds = [str(kind).rpartition(".")[2] for path, kind in stack.values() if path == _path(node)]

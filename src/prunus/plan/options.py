@@ -25,6 +25,8 @@ class Options:
         target: The processor.
         threads: Workers.
         tune: "race" times the closest candidates on the real weights, "cost" trusts the estimates.
+        may_pack: Whether padding may be left out. It may not where values of padding are read by
+            something that prunus does not see; no user decides it.
     """
 
     sparse: bool = True
@@ -33,6 +35,7 @@ class Options:
     target: Target = field(default_factory=parse_target)
     threads: int = 1
     tune: Tune = "race"
+    may_pack: bool = True
 
 
 def make_options(

@@ -42,7 +42,9 @@ class Planner:
     def __init__(self, graph: Graph, options: Options, choices: Choices) -> None:
         self.graph, self.options, self.choices = graph, options, choices
         self.types = graph.types()
-        self.packing = find_packing(graph)
+        self.packing: PackingRule | str = "values of padding are read outside of the graph"
+        if options.may_pack:
+            self.packing = find_packing(graph)
         self.places: dict[str, Tiles] = {}
         self.steps: list[Step] = []
         self.buffers: dict[str, Buffer] = {}
