@@ -113,8 +113,9 @@ def header(
     """What must be known to read the figures, as Markdown: model, processor, threads, versions.
 
     `packages` are those that the script uses beside prunus's own, `taken` is what was taken of the
-    rounds.
+    rounds, where there are rounds.
     """
+    rounds = vars(arguments).get("rounds")
     peak = fma_peak(arguments.threads) / 1e9
     versions = python_version() | package_versions(("prunus", "llvmlite", "numpy", *packages))
     return "\n".join(
@@ -122,7 +123,8 @@ def header(
             f"- Model: {what}",
             f"- Processor: {this_machine().describe()}; measured FMA peak {peak:.0f} GFLOP/s "
             "with these threads",
-            f"- Threads: {arguments.threads}; {taken} of {arguments.rounds} interleaved rounds",
+            f"- Threads: {arguments.threads}; {taken}"
+            + ("" if rounds is None else f" of {rounds} interleaved rounds"),
             f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -103,6 +104,49 @@ def test_steady_counts_every_call_of_each(run: Run) -> None:
         "a loop": 200,
     }
     assert list(figures["memory"]) == ["100", "200"]
+
+
+@pytest.mark.usefixtures("minilm_folder")
+@pytest.mark.filterwarnings("ignore:.*left out what BertModel has no use for")
+def test_soak_finds_no_fault(run: Run) -> None:
+    short = ("--minutes", "0.1", "--callers", "2", "--cases", "4", "--threads", "1")
+    figures, printed = run("soak", *short, "--batch", "2", "--length", "12")
+    assert len(figures["minutes"]) == 3
+    assert sum(each["calls"] for each in figures["minutes"]) > 4
+    assert not any(each["errors"] for each in figures["minutes"])
+    assert figures["problems"] == []
+    assert "No error, no other output, no growth." in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, ""),
+        ({"memory": 180_000_000}, "memory grew from 100 to 180 MB"),
+        ({"memory": 110_000_000}, ""),
+        ({"handles": 9}, "handles grew from 8 to 9"),
+        ({"threads": 7}, "threads grew from 6 to 7"),
+        ({"calls": 0}, "no call ended"),
+    ],
+)
+def test_soak_tells_growth(change: dict[str, int], problem: str) -> None:
+    soak = importlib.import_module("soak")
+    first = soak.Minute(10, 0, 100_000_000, 8, 6, 0.01, 0.02)
+    found = soak.problems([first, dataclasses.replace(first, **change)], soak.Log())
+    assert [text[: len(problem)] for text in found] == ([problem] if problem else [])
+
+
+def test_soak_notes_another_output_and_an_exception() -> None:
+    soak = importlib.import_module("soak")
+    log, array = soak.Log(), np.zeros(3, np.float32)
+    log.add(1, 0.1, soak.digest_of(array))
+    log.add(1, 0.1, soak.digest_of({"logits": array}))
+    assert log.errors == 0
+    log.add(1, 0.1, soak.digest_of(-array))
+    log.add(2, 0.1, "", "case 2: ValueError()")
+    assert log.take() == ([0.1] * 4, 2)
+    assert log.take() == ([], 0)
+    assert "case 1 has another output" in log.messages[0]
 
 
 def test_a_law_is_found_again() -> None:
