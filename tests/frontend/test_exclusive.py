@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import prunus
 from prunus import cache
 from prunus.dynamo.split import SplitModel
 from prunus.errors import UnsupportedError
-from prunus.frontend import exclusive
+from prunus.frontend import exclusive, export
 from prunus.frontend.export import import_module
 from prunus.frontend.partition import partition_module
 from tests.frontend.modules import Function
@@ -75,12 +76,16 @@ def state(*modules: nn.Module) -> list[Any]:
         nn.init.normal_, loading.PreTrainedModel.from_pretrained.__func__,
         [{name: (each.training, sorted(vars(each))) for name, each in module.named_modules()}
          for module in modules],
+        [[id(each) for each in (*module.parameters(), *module.buffers())] for module in modules],
     ]  # fmt: skip
 
 
-@pytest.fixture
-def chatter() -> Any:
-    """Another thread that prints and logs; what it wrote to stderr, and what changed under it."""
+@contextmanager
+def chatter() -> Iterator[list[str]]:
+    """Another thread that prints and logs; gives what changed under it.
+
+    It is no fixture: pytest itself replaces stderr between the fixtures of a test and the test.
+    """
     seen: list[str] = []
     over = threading.Event()
     own = sys.stderr
@@ -111,10 +116,12 @@ def chatter() -> Any:
 
     thread = threading.Thread(target=talk)
     thread.start()
-    yield seen
-    over.set()
-    thread.join()
-    logging.getLogger("torch").removeHandler(records)
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+        logging.getLogger("torch").removeHandler(records)
 
 
 def all_at_once(work: list[Callable[[], object]]) -> list[BaseException | None]:
@@ -133,7 +140,7 @@ def all_at_once(work: list[Callable[[], object]]) -> list[BaseException | None]:
         return list(pool.map(run, work))
 
 
-def test_threads_compile_at_once_while_another_one_prints(chatter: list[str]) -> None:
+def test_threads_compile_at_once_while_another_one_prints() -> None:
     modules: list[nn.Module] = [Mixed() for _ in range(4)]
     shared, spectral, refused = Mixed(), Spectral(), Refused()
     before = state(*modules, shared, spectral, refused)
@@ -143,17 +150,16 @@ def test_threads_compile_at_once_while_another_one_prints(chatter: list[str]) ->
         *(lambda: SplitModel(spectral, EXAMPLE, None, OPTIONS) for _ in range(2)),
         lambda: import_module(refused, EXAMPLE),
     ]
-    errors = all_at_once(work)
+    with chatter() as seen:
+        errors = all_at_once(work)
     assert errors[:-1] == [None] * 8
     assert isinstance(errors[-1], UnsupportedError)
     assert "where" in str(errors[-1])
     assert state(*modules, shared, spectral, refused) == before
-    assert chatter == []
+    assert seen == []
 
 
-def test_threads_load_checkpoints_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chatter: list[str]
-) -> None:
+def test_threads_load_checkpoints_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     for number in range(3):
         config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
@@ -166,9 +172,10 @@ def test_threads_load_checkpoints_at_once(
         )
         for number in range(4)
     ]
-    assert all_at_once(work) == [None] * 4
+    with chatter() as seen:
+        assert all_at_once(work) == [None] * 4
     assert state() == before
-    assert chatter == []
+    assert seen == []
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
@@ -187,6 +194,8 @@ def test_a_failure_inside_the_module_leaves_no_trace(
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no timers")
+# Python drops what is raised in a callback of a weak reference, and the import goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_moment_leaves_no_trace() -> None:
     class Interrupt(BaseException):
         pass
@@ -213,7 +222,7 @@ def test_an_interrupt_at_any_moment_leaves_no_trace() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-    assert interrupted > 20
+    assert interrupted > 10
     assert all_at_once([lambda: import_module(module, EXAMPLE)]) == [None], "the lock is free"
 
 
@@ -231,6 +240,28 @@ def test_an_interrupt_of_a_probe_of_a_split_module_leaves_no_trace() -> None:
         partition_module(module, EXAMPLE)
     assert state(module) == before
     assert all_at_once([lambda: import_module(Mixed(), EXAMPLE)]) == [None], "the lock is free"
+
+
+@pytest.mark.parametrize("load", [import_module, partition_module])
+def test_what_torch_leaves_behind_after_an_interrupt_is_restored(
+    load: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.export swaps weights and methods, and an interrupt may end its way back."""
+    module = nn.Sequential(Mixed(), nn.BatchNorm1d(4))
+    before = state(module)
+
+    def interrupted(module: nn.Module, *_: object) -> None:
+        module.get_submodule("0.inner.0").weight = nn.Parameter(torch.ones(4, 4))
+        module.get_submodule("1").register_buffer("running_mean", torch.ones(4))
+        call, get = nn.Module.__call__, nn.Module.__getattr__
+        nn.Module.__call__ = lambda *args, **kwargs: call(*args, **kwargs)  # type: ignore[method-assign]
+        nn.Module.__getattr__ = lambda self, name: get(self, name)  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "export_program", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load(module, EXAMPLE)
+    assert state(module) == before
 
 
 def test_restoring_runs_again_where_it_was_interrupted() -> None:

@@ -141,14 +141,25 @@ def _prepared(module: torch.nn.Module, example: Example, work: Callable[[], Resu
     """The result of `work` with the module in eval mode and bound to its options; afterwards it is
     as it was, whatever happens.
 
-    Flags are set directly, as `eval()` may do more in a subclass.
+    Flags are set directly, as `eval()` may do more in a subclass. What torch.export swaps meanwhile
+    is restored too, as an interrupt may end its own way back.
     """
+    import torch
+
     modes = {each: each.training for each in module.modules()}
+    parts = (vars(each).get(name) for each in modes for name in ("_parameters", "_buffers"))
+    tensors = [(part, dict(part)) for part in parts if isinstance(part, dict)]
+    methods = {name: vars(torch.nn.Module)[name] for name in ("__call__", "__getattr__")}
     own = {name: value for name, value in vars(module).items() if name == "forward"}
 
     def restore() -> None:
         for each, mode in modes.items():
             each.training = mode
+        for part, value in tensors:
+            part.update(value)
+        for name, method in methods.items():
+            if vars(torch.nn.Module)[name] is not method:
+                setattr(torch.nn.Module, name, method)
         vars(module).pop("forward", None)
         vars(module).update(own)
 
