@@ -16,12 +16,16 @@ class Stop(BaseException):
 KINDS: tuple[type[BaseException], ...] = (KeyboardInterrupt, MemoryError, RuntimeError, Stop)
 
 
-def count_points(work: Callable[[], object]) -> int:
-    """At how many points `stop_at` may stop the work."""
+def _is_point(frame: FrameType, event: str, inside: str) -> bool:
+    return event in ("call", "c_return") and inside in frame.f_code.co_filename
+
+
+def count_points(work: Callable[[], object], inside: str = "") -> int:
+    """At how many points `stop_at` may stop the work, within files whose path has this part."""
     points = itertools.count()
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
-        if event in ("call", "c_return"):
+        if _is_point(frame, event, inside):
             next(points)
 
     sys.setprofile(profile)
@@ -32,7 +36,9 @@ def count_points(work: Callable[[], object]) -> int:
     return next(points)
 
 
-def stop_at(point: int, kind: type[BaseException], work: Callable[[], object]) -> bool:
+def stop_at(
+    point: int, kind: type[BaseException], work: Callable[[], object], inside: str = ""
+) -> bool:
     """Do the work, but raise an exception at one point; whether it came so far.
 
     Points are where a function of Python begins and where one of C has returned. CPython looks for
@@ -43,7 +49,7 @@ def stop_at(point: int, kind: type[BaseException], work: Callable[[], object]) -
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
         nonlocal raised
-        if event in ("call", "c_return") and next(points) == point:
+        if _is_point(frame, event, inside) and next(points) == point:
             raised = True
             raise kind
 
