@@ -16,7 +16,8 @@ import prunus
 from prunus import cache
 from prunus import model as model_module
 from prunus.errors import SavedModelError
-from prunus.frontend.structure import Input, Signature, Structure
+from prunus.frontend.inputs import Input
+from prunus.frontend.structure import Signature, Structure
 from prunus.model import CompiledModel, Source
 from prunus.plan import make_options
 from tests.native.encoder import VOCABULARY, encoder, sentences

@@ -1,5 +1,6 @@
 """Calls are bound and answers are built from data alone, and hostile data is refused."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from prunus.errors import InputError, SavedModelError
-from prunus.frontend.structure import Answer, Default, Input, Signature, Structure
+from prunus.frontend.inputs import Default, Input
+from prunus.frontend.structure import Answer, Signature, Structure
 from prunus.ir import Graph, parse_type
 
 TENSOR = Structure("tensor")
@@ -48,6 +50,30 @@ def test_left_out_inputs_take_their_defaults() -> None:
     assert (arrays["attention_mask"] == 1).all() and (arrays["token_type_ids"] == 0).all()
     assert all(array.dtype == np.int64 and array.shape == (2, 3) for array in arrays.values())
     assert bound(IDS, None, token_type_ids=None).keys() == arrays.keys()
+
+
+def test_a_default_may_hide_padding() -> None:
+    mask = Input("attention_mask", "i64", Default("input_ids", padding=0))
+    signature = Signature((Input("input_ids", "i64"), mask), TENSOR)
+    again = Signature.from_json(json.loads(json.dumps(signature.to_json())))
+    assert again == signature
+    assert again.bind((), {"input_ids": IDS})[0]["attention_mask"].tolist() == [[1] * 3, [1, 1, 0]]
+    # Versions that know only `value` must not take it for a mask of ones.
+    assert "value" not in signature.to_json()["inputs"][1]["default"]
+
+
+def test_ignored_arguments_and_unknown_ones() -> None:
+    signature = dataclasses.replace(ENCODER, ignored=frozenset({"special_tokens_mask"}))
+    again = Signature.from_json(json.loads(json.dumps(signature.to_json())))
+    assert again == signature
+    arrays, _ = again.bind((), {"input_ids": IDS, "special_tokens_mask": IDS})
+    assert arrays.keys() == bound(IDS).keys()
+    older = {key: value for key, value in signature.to_json().items() if key != "ignored"}
+    assert Signature.from_json(older) == ENCODER
+    with pytest.raises(InputError, match="unknown input 'special_tokens_mask'; the model takes"):
+        bound(IDS, special_tokens_mask=IDS)
+    with pytest.raises(InputError, match=r"'position_ids'.*compile the module again with it among"):
+        bound(IDS, position_ids=IDS)
 
 
 def test_position_and_name_are_the_same() -> None:
@@ -250,6 +276,10 @@ for _ in range(5000):
         mutated("inputs", 1, "default", value={"like": "attention_mask", "value": 1}),
         mutated("inputs", 1, "default", value={"like": "input_ids", "value": 2**70}),
         mutated("inputs", 1, "default", value={"like": "input_ids", "value": True}),
+        mutated("inputs", 1, "default", value={"like": "input_ids", "padding": 1.5}),
+        mutated("inputs", 1, "default", value={"like": "input_ids", "padding": 0, "value": 1}),
+        mutated("ignored", value="input_ids"),
+        mutated("ignored", value=["a b"]),
         mutated("positional", value="input_ids"),
         mutated("positional", value=[1]),
         mutated("fixed", value=[]),

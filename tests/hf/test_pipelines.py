@@ -14,11 +14,11 @@ import transformers
 import prunus
 from prunus import hf
 from prunus.errors import InputError
-from tests.hf.tiny import reading
+from tests.hf.tiny import assert_same, reading
 
 TEXTS = ["The plum tree was pruned in winter.", "Zoë sold 3,141 plums", "x"]
-LABELS = {"id2label": {0: "contradiction", 1: "entailment"}}
-LABELS |= {"label2id": {"contradiction": 0, "entailment": 1}}  # type: ignore[dict-item]
+LABELS: dict[str, Any] = {"id2label": {0: "contradiction", 1: "entailment"}}
+LABELS |= {"label2id": {"contradiction": 0, "entailment": 1}}
 
 Pair = tuple[hf.PrunusModel, Any]
 
@@ -85,6 +85,19 @@ def test_pipelines(
     if task != "feature-extraction":  # whose answers have the padding of their batch
         assert close(mine(texts, batch_size=2, **options), expected)
         assert close(list(mine((text for text in texts), **options)), expected)
+
+
+@pytest.mark.parametrize("make", [transformers.pipeline, hf.pipeline], ids=["theirs", "ours"])
+def test_a_tokenizer_may_give_what_the_class_ignores(make: Any, tokenizer: Any) -> None:
+    module = reading("ForSequenceClassification", "DistilBert")
+    model = hf.PrunusModelForSequenceClassification(prunus.compile(module), module.config)
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    assert "token_type_ids" in batch
+    with torch.no_grad():
+        assert_same(model(**batch), module(**batch))
+    theirs = transformers.pipeline("text-classification", model=module, tokenizer=tokenizer)
+    mine = make("text-classification", model=model, tokenizer=tokenizer)
+    assert close(mine(TEXTS), theirs(TEXTS))
 
 
 def test_a_folder_is_opened_for_the_task(

@@ -24,13 +24,14 @@ def checkpoint(folder: Path, family: str, head: str, **fields: Any) -> Any:
     return module
 
 
-def reading(head: str, **fields: Any) -> Any:
-    """A tiny BERT with the vocabulary of the tokenizer; `head` as "ForMaskedLM"."""
+def reading(head: str, family: str = "Bert", **fields: Any) -> Any:
+    """A tiny encoder with the vocabulary of the tokenizer; `head` as "ForMaskedLM"."""
     import transformers
 
-    sizes = {**FAMILIES["Bert"], "vocab_size": WORDS, "max_position_embeddings": 64, **fields}
+    sizes = {**FAMILIES[family], "vocab_size": WORDS, "max_position_embeddings": 64, **fields}
     torch.manual_seed(1)
-    module = getattr(transformers, f"Bert{head}")(transformers.BertConfig(**sizes))
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    module = getattr(transformers, f"{family}{head}")(config)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, 0, 0.15)
     return module.eval()

@@ -23,7 +23,8 @@ import psutil
 import pytest
 
 import prunus
-from prunus.frontend.structure import Input, Signature, Structure
+from prunus.frontend.inputs import Input
+from prunus.frontend.structure import Signature, Structure
 from prunus.kernels.normalize import LayerNorm
 from prunus.kernels.target import parse_target
 from prunus.model import CompiledModel, Source

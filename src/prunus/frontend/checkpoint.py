@@ -81,7 +81,7 @@ def _load_module(checkpoint: Checkpoint, architecture: str | None) -> torch.nn.M
             module, report = _place(checkpoint, model_class, state, add_pooling_layer=False)
         return module, report
 
-    module, report = _without_transformers_log(place)
+    module, report = without_transformers_log(place)
     _check_report(checkpoint, module, report)
     _check_finite(checkpoint, module)
     _name_left_over(checkpoint, module, {*report["unexpected_keys"], *_hidden(module, state)})
@@ -281,7 +281,7 @@ def _frames_inside_prunus() -> int:
     return level
 
 
-def _without_transformers_log(work: Callable[[], Result]) -> Result:
+def without_transformers_log(work: Callable[[], Result]) -> Result:
     """The result of `work`, without the log and the progress bar of transformers: prunus reports in
     its own words.
     """

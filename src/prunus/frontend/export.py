@@ -15,9 +15,11 @@ import numpy as np
 from prunus.errors import InputError, PrunusError, UnsupportedError
 from prunus.frontend import weights
 from prunus.frontend.arrays import to_array
+from prunus.frontend.defaults import Conventions, find_conventions
 from prunus.frontend.dynamic_axes import dynamic_axes
-from prunus.frontend.examples import Example, is_of_transformers, read_example
+from prunus.frontend.examples import Example, read_example
 from prunus.frontend.exclusive import exclusively, restoring
+from prunus.frontend.inputs import Input
 from prunus.frontend.program import (
     SEQUENCE,
     Program,
@@ -26,7 +28,7 @@ from prunus.frontend.program import (
     without_dumps,
 )
 from prunus.frontend.snapshot import WatchedTensor
-from prunus.frontend.structure import Default, Input, Plain, Signature, Structure
+from prunus.frontend.structure import Plain, Signature, Structure
 from prunus.frontend.translate import translate
 from prunus.ir import Graph, interpret
 
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     import torch
 
 Result = TypeVar("Result")
-
-DEFAULTS = {"attention_mask": 1, "token_type_ids": 0}
-"""What inputs of transformers are where they are left out."""
 
 TOLERANCE = {"float16": 5e-2, "bfloat16": 5e-2}
 """How far the graph may be from the module, 1e-3 for wider numbers: another way through the module
@@ -82,8 +81,13 @@ def import_module(
         answer = output_structure(program)
         graph, watched = translated(translate, module, example, program)
         _check_doubtful(module, example, program, graph)
+        conventions = find_conventions(module, example, program.axes)
         signature = Signature(
-            tuple(_inputs(module, graph)), answer, example.positional, example.fixed
+            tuple(_inputs(graph, conventions)),
+            answer,
+            example.positional,
+            example.fixed,
+            conventions.ignored,
         )
         return Imported(graph, signature, watched)
 
@@ -256,17 +260,12 @@ def difference(found: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) ->
     return "" if len(found) == len(expected) else f"{len(expected)} outputs, not {len(found)}"
 
 
-def _inputs(module: torch.nn.Module, graph: Graph) -> Iterator[Input]:
-    """The inputs, with the defaults that a model of transformers has."""
+def _inputs(graph: Graph, conventions: Conventions) -> Iterator[Input]:
+    """The inputs, with what they are where they are left out."""
     ids = graph.inputs.get("input_ids")
     for name, type in graph.inputs.items():
-        may_be_left_out = (
-            is_of_transformers(module)
-            and name in DEFAULTS
-            and ids is not None
-            and type.shape == ids.shape
-        )
-        default = Default("input_ids", DEFAULTS[name]) if may_be_left_out else None
+        may_be_left_out = ids is not None and type.shape == ids.shape
+        default = conventions.defaults.get(name) if may_be_left_out else None
         yield Input(name, type.dtype, default)
 
 

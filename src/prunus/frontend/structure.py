@@ -12,7 +12,8 @@ import numpy as np
 
 from prunus.errors import InputError, SavedModelError
 from prunus.frontend.arrays import Kind, from_array, to_array
-from prunus.ir import DTYPES, Graph
+from prunus.frontend.inputs import Input, read_field, read_inputs, read_name
+from prunus.ir import Graph
 
 Plain: TypeAlias = str | int | float | bool | None
 """A value that is part of an answer, or fixed at import."""
@@ -146,7 +147,7 @@ class Structure:
         Raises:
             SavedModelError: it is no such structure.
         """
-        form = _field(document, "form", str, where)
+        form = read_field(document, "form", str, where)
         if form not in get_args(Form):
             raise SavedModelError(f"{where}.form must be one of {get_args(Form)}, found {form!r}")
         if form == "plain":
@@ -156,34 +157,17 @@ class Structure:
         if form != "tensor":
             parts = tuple(
                 Structure.from_json(part, f"{where}.parts[{i}]")
-                for i, part in enumerate(_field(document, "parts", list, where))
+                for i, part in enumerate(read_field(document, "parts", list, where))
             )
         if form in ("dict", "record"):
-            keys = tuple(_field(document, "keys", list, where))
+            keys = tuple(read_field(document, "keys", list, where))
             allowed = (str,) if form == "record" else (str, int)
             if len(set(map(repr, keys))) != len(parts) or len(keys) != len(parts):
                 raise SavedModelError(f"{where} has {len(parts)} parts, but the keys {keys!r:.80}")
             if not all(type(key) in allowed for key in keys):
                 raise SavedModelError(f"{where}.keys must be names, found {keys!r:.80}")
-        origin = _field(document, "origin", str, where) if form == "record" else ""
+        origin = read_field(document, "origin", str, where) if form == "record" else ""
         return Structure(form, keys, parts, origin)
-
-
-@dataclass(frozen=True, slots=True)
-class Default:
-    """What an input is where it is left out: `value` everywhere, in the shape of another input."""
-
-    like: str
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An input's name, its dtype (`i64`), and its default; None if it must be given."""
-
-    name: str
-    dtype: str
-    default: Default | None = None
 
 
 @dataclass(frozen=True)
@@ -195,12 +179,14 @@ class Signature:
         answer: The structure of what the module returns.
         positional: The module's positional parameters, inputs or not, in order.
         fixed: Arguments that were no tensors in the example: a call may only repeat them.
+        ignored: Arguments that the module takes without reading them.
     """
 
     inputs: tuple[Input, ...]
     answer: Structure
     positional: tuple[str, ...] = ()
     fixed: Mapping[str, Plain] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
 
     def bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -226,8 +212,7 @@ class Signature:
                 )
         for each in self.inputs:
             if each.name not in arrays and each.default is not None:
-                shape = arrays[each.default.like].shape
-                arrays[each.name] = np.full(shape, each.default.value, DTYPES[each.dtype])
+                arrays[each.name] = each.default.array(arrays[each.default.like], each.dtype)
         ordered = {each.name: arrays[each.name] for each in self.inputs}
         return ordered, "torch" if "torch" in kinds else "numpy"
 
@@ -263,15 +248,26 @@ class Signature:
         given = {name: value for name, value in {**given, **kwargs}.items() if value is not None}
         known = {each.name for each in self.inputs}
         for name in sorted(given.keys() - known):
+            value = given.pop(name)
+            if name in self.ignored:
+                continue
             if name not in self.fixed:
-                raise InputError(f"unknown input {name!r}; the model takes {self._known()}")
-            value, fixed = given.pop(name), self.fixed[name]
+                raise InputError(self._unknown(name))
+            fixed = self.fixed[name]
             if type(value) is not type(fixed) or value != fixed:
                 raise InputError(
                     f"{name} is {value!r:.60}, but the model was compiled for {fixed!r}; compile "
                     "it again with that in the example inputs"
                 )
         return given
+
+    def _unknown(self, name: str) -> str:
+        advice = (
+            "; to use it, compile the module again with it among the example inputs"
+            if name in self.positional
+            else ""
+        )
+        return f"unknown input {name!r}; the model takes {self._known()}{advice}"
 
     def _known(self) -> str:
         notes = (
@@ -283,10 +279,11 @@ class Signature:
     def to_json(self) -> dict[str, Any]:
         """Plain data, which `from_json` reads."""
         return {
-            "inputs": [dataclasses.asdict(each) for each in self.inputs],
+            "inputs": [each.to_json() for each in self.inputs],
             "answer": self.answer.to_json(),
             "positional": list(self.positional),
             "fixed": dict(self.fixed),
+            "ignored": sorted(self.ignored),
         }
 
     @staticmethod
@@ -297,54 +294,18 @@ class Signature:
             SavedModelError: it is no such signature.
         """
         try:
-            fixed = _field(document, "fixed", dict, "signature")
+            fixed = read_field(document, "fixed", dict, "signature")
+            # Models that were saved before there were such arguments have no such field.
+            ignored = read_field({"ignored": [], **document}, "ignored", list, "signature")
             return Signature(
-                _inputs(_field(document, "inputs", list, "signature")),
-                Structure.from_json(_field(document, "answer", dict, "signature")),
-                tuple(map(_name, _field(document, "positional", list, "signature"))),
-                {_name(name): _plain(value, f"fixed.{name}") for name, value in fixed.items()},
+                read_inputs(read_field(document, "inputs", list, "signature")),
+                Structure.from_json(read_field(document, "answer", dict, "signature")),
+                tuple(map(read_name, read_field(document, "positional", list, "signature"))),
+                {read_name(name): _plain(value, f"fixed.{name}") for name, value in fixed.items()},
+                frozenset(map(read_name, ignored)),
             )
         except RecursionError as error:
             raise SavedModelError("the signature's answer is nested too deeply") from error
-
-
-def _inputs(documents: list[Any]) -> tuple[Input, ...]:
-    inputs = []
-    for i, document in enumerate(documents):
-        where = f"inputs[{i}]"
-        dtype = _field(document, "dtype", str, where)
-        if dtype not in DTYPES:
-            raise SavedModelError(f"{where}.dtype must be one of {list(DTYPES)}, found {dtype!r}")
-        default = None
-        if document.get("default") is not None:
-            inner = _field(document, "default", dict, where)
-            default = Default(_field(inner, "like", str, where), _field(inner, "value", int, where))
-            if default.value not in (0, 1):
-                raise SavedModelError(f"{where}.default must be 0 or 1, found {default.value}")
-        inputs.append(Input(_name(_field(document, "name", str, where)), dtype, default))
-    required = {each.name for each in inputs if each.default is None}
-    if len({each.name for each in inputs}) != len(inputs):
-        raise SavedModelError("two inputs of the signature have one name")
-    for each in inputs:
-        if each.default is not None and each.default.like not in required:
-            raise SavedModelError(
-                f"the default of {each.name} refers to {each.default.like!r:.60}, expected one of "
-                f"{sorted(required)}"
-            )
-    return tuple(inputs)
-
-
-def _field(document: Any, key: str, kind: type, where: str) -> Any:
-    if not isinstance(document, dict) or type(document.get(key)) is not kind:
-        found = document.get(key) if isinstance(document, dict) else document
-        raise SavedModelError(f"{where}.{key} must be a {kind.__name__}, found {found!r:.60}")
-    return document[key]
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value.isidentifier():
-        raise SavedModelError(f"an input's name must be an identifier, found {value!r:.60}")
-    return value
 
 
 def _plain(value: Any, where: str) -> Plain:
