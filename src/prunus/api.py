@@ -136,28 +136,37 @@ def open_checkpoint(
     simulation: Simulation | None = None,
     dtype: str = "float32",
     architecture: str | None = None,
+    by_name: bool = False,
     **options: Any,
 ) -> CompiledModel:
-    """Compile a checkpoint that was resolved, with zeros simulated in it where asked for."""
+    """Compile a checkpoint that was resolved, with zeros simulated in it where asked for.
+
+    With `by_name` its answers have names even where its configuration says `return_dict: false`.
+    """
     chosen = make_options(**options)
-    saved = _imported(checkpoint, simulation, dtype, architecture)
+    saved = _imported(checkpoint, simulation, dtype, architecture, by_name)
     source = Source(checkpoint.name, saved.simulated, tuple(checkpoint.companion_files()))
     return CompiledModel.from_saved(saved, chosen, source)
 
 
 def _imported(
-    checkpoint: Checkpoint, simulation: Simulation | None, dtype: str, architecture: str | None
+    checkpoint: Checkpoint,
+    simulation: Simulation | None,
+    dtype: str,
+    architecture: str | None,
+    by_name: bool,
 ) -> SavedModel:
     """The imported model from the cache, or made now and left there for the next start."""
     simulated = identity(simulation)
     key = f"{import_version()} {checkpoint.fingerprint()} {dtype} {simulated} {architecture}"
+    key += " by name" if by_name else ""
     folder = cache.find_folder("models", key)
     if folder is not None:
         try:
             return load_model(folder)
         except SavedModelError:
             cache.remove("models", key)
-    made = _import(checkpoint, simulation, dtype, architecture)
+    made = _import(checkpoint, simulation, dtype, architecture, by_name)
 
     def fill(folder: Path) -> None:
         save_model(
@@ -173,13 +182,19 @@ def _imported(
 
 
 def _import(
-    checkpoint: Checkpoint, simulation: Simulation | None, dtype: str, architecture: str | None
+    checkpoint: Checkpoint,
+    simulation: Simulation | None,
+    dtype: str,
+    architecture: str | None,
+    by_name: bool,
 ) -> SavedModel:
     from prunus.frontend.checkpoint import load_module
     from prunus.frontend.export import import_module
     from prunus.frontend.simulate import apply_simulation
 
-    module = load_module(checkpoint, dtype=dtype, architecture=architecture)
+    module: Any = load_module(checkpoint, dtype=dtype, architecture=architecture)
+    if by_name:
+        module.config.return_dict = True
     if simulation is not None:
         module = apply_simulation(module, simulation)
     imported = import_module(module)

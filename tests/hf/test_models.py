@@ -101,6 +101,26 @@ def test_a_tuple_where_it_is_asked_for(classifier: PrunusModel, folder: Path) ->
     assert torch.equal(model(IDS, return_dict=True).logits, named.logits)
 
 
+def test_a_configuration_that_asks_for_tuples(tmp_path: Path) -> None:
+    """The module's tuple, or names where a call asks for them, also when saved and opened again."""
+    checkpoint(tmp_path / "checkpoint", "Bert", "ForSequenceClassification", return_dict=False)
+    module = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "checkpoint"
+    )
+    expected = module(IDS, MASK)
+    model = PrunusModel.from_pretrained(tmp_path / "checkpoint", tune="cost")
+    model.save_pretrained(tmp_path / "saved")
+    for each in (model, PrunusModel.from_pretrained(tmp_path / "saved", tune="cost")):
+        answer = each(IDS, MASK)
+        assert type(answer) is type(expected) is tuple and len(answer) == len(expected)
+        torch.testing.assert_close(answer[0], expected[0], rtol=1e-4, atol=1e-4)
+        assert_same(each(IDS, MASK, return_dict=True), module(IDS, MASK, return_dict=True))
+    plain = prunus.from_pretrained(tmp_path / "checkpoint", tune="cost")
+    assert torch.equal(plain(IDS, MASK)[0], model(IDS, MASK)[0]) and type(plain(IDS)) is tuple
+    with pytest.raises(InputError, match=r"answers with a tuple.*set config\.return_dict to True"):
+        PrunusModelForSequenceClassification(plain, module.config)
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool, torch.float32])
 def test_masks_and_ids_of_other_dtypes(dtype: torch.dtype, classifier: PrunusModel) -> None:
     expected = classifier(IDS, MASK).logits

@@ -88,16 +88,16 @@ def _load_module(checkpoint: Checkpoint, architecture: str | None) -> torch.nn.M
     return module
 
 
-def check_dtype(dtype: Any) -> None:
-    """Insist on float32, in which prunus computes.
+def check_dtype(dtype: Any, name: str = "dtype") -> None:
+    """Insist on float32, in which prunus computes; `name` is that of the argument.
 
     Raises:
         UnsupportedError: another dtype.
     """
     if str(dtype).removeprefix("torch.") != "float32":
         raise UnsupportedError(
-            f"dtype {dtype!r}: prunus computes in float32 (checkpoints in float16 and bfloat16 "
-            "are read and widened). Leave dtype out or pass 'float32'."
+            f"{name} {dtype!r}: prunus computes in float32 (checkpoints in float16 and bfloat16 "
+            f"are read and widened). Leave {name} out or pass 'float32'."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from prunus.api import load, open_checkpoint
 from prunus.errors import CheckpointError, InputError, UnsupportedError
 from prunus.frontend import hub
 from prunus.frontend.weights import in_one_line
+from prunus.hf.keywords import check_known
 from prunus.hf.tasks import Task
 from prunus.plan import make_options
 from prunus.runtime.companions import COMPANIONS, CONFIG, real_place
@@ -124,7 +124,10 @@ def compile_checkpoint(
     config.architectures = [architecture]
     # Without an architecture of its own, the cache has it once for `prunus.from_pretrained` too.
     asked = None if architecture == own[0] else architecture
-    return open_checkpoint(checkpoint, architecture=asked, **options), config
+    # Classes answer by name, and make tuples of that themselves where the configuration says so.
+    by_name = checkpoint.config.get("return_dict") is False
+    compiled = open_checkpoint(checkpoint, architecture=asked, by_name=by_name, **options)
+    return compiled, config
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -157,9 +160,4 @@ def check_options(options: Mapping[str, Any], others: tuple[str, ...]) -> None:
         TypeError: it is unknown; the message names the closest known one.
     """
     known = (*inspect.signature(make_options).parameters, *others)
-    for name in options.keys() - set(known):
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ":"
-        raise TypeError(
-            f"from_pretrained got an unknown keyword {name!r}{hint} it takes {', '.join(known)}"
-        )
+    check_known("from_pretrained", options, known)

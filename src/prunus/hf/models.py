@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 import numpy as np
 
 from prunus.errors import InputError, UnsupportedError
-from prunus.frontend.checkpoint import check_dtype
 from prunus.hf import tasks
+from prunus.hf.keywords import (
+    SAVING,
+    check_form,
+    check_keywords,
+    check_known,
+    check_loading_dtype,
+    loading_names,
+    take_loading,
+)
 from prunus.hf.loading import Origin, check_options, compile_checkpoint, open_saved
 from prunus.hf.registry import import_answer_class, make_known
 from prunus.hf.tasks import Task
@@ -76,7 +84,7 @@ class PrunusModel:
         cache_dir: str | os.PathLike[str] | None = None,
         subfolder: str | None = None,
         local_files_only: bool = False,
-        dtype: str | torch.dtype = "float32",
+        dtype: str | torch.dtype | None = "float32",
         **options: Any,
     ) -> Self:
         """Open a checkpoint, or a folder that `save_pretrained` wrote: by hub name or local.
@@ -92,25 +100,31 @@ class PrunusModel:
             cache_dir: The hub's cache, where it is not the usual one.
             subfolder: Where in the repository or folder the model lies.
             local_files_only: Whether to do without the network.
-            dtype: What to compute in: float32 is all there is.
-            **options: Those of `prunus.compile`, such as `sparse` and `threads`.
+            dtype: What to compute in: float32 is all there is, also for "auto".
+            **options: Those of `prunus.compile`, such as `sparse` and `threads`. Keywords of
+                transformers are taken where they change nothing: `torch_dtype` as `dtype`,
+                `device_map="cpu"`, `attn_implementation="sdpa"`, `low_cpu_mem_usage`,
+                `trust_remote_code=False`, `use_safetensors`.
 
         Raises:
             TypeError: an unknown keyword.
             CheckpointError: files that are missing or damaged, or weights without this head.
             SavedModelError: a saved folder that is damaged.
             InputError: options that cannot be used, or a saved model of another task.
-            UnsupportedError: a model that cannot be exported, a dtype other than float32, or no
-                class for this task.
+            UnsupportedError: a model that cannot be exported, a dtype other than float32, another
+                keyword of transformers that prunus cannot follow, or no class for this task.
         """
-        check_options(options, _LOADING)
-        check_dtype(dtype)
+        check_options(options, (*_LOADING, *loading_names()))
+        check_loading_dtype(dtype)
+        options, use_safetensors = take_loading(options)
         origin = Origin(name, revision, token, cache_dir, subfolder, local_files_only)
         if (folder := origin.saved_folder()) is not None:
+            check_form(folder, use_safetensors)
             compiled, config = open_saved(folder, options)
             chosen = cls._fitting_answer(compiled)
         else:
             checkpoint = origin.checkpoint()
+            check_form(checkpoint.folder, use_safetensors)
             chosen = cls._fitting_config(checkpoint.name, checkpoint.config)
             compiled, config = compile_checkpoint(checkpoint, chosen.task, options)
         config.name_or_path = os.fspath(name)
@@ -200,14 +214,22 @@ class PrunusModel:
                     "without writing them down; leave it out, or ask the model of transformers"
                 )
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], **keywords: Any) -> None:
         """Write a folder of data only, with configuration and tokenizer, that `from_pretrained`
         opens again for the same answers, bit by bit. See `CompiledModel.save_pretrained`.
+
+        Args:
+            folder: Where to write.
+            **keywords: Of transformers, where they change nothing: `safe_serialization=True`.
 
         Raises:
             SavedModelError: the folder cannot be written, or holds something else, or a file that
                 came with the model is a link that leads out of its folder.
+            TypeError: an unknown keyword.
+            UnsupportedError: a keyword of transformers that prunus cannot follow.
         """
+        check_known("save_pretrained", keywords, SAVING)
+        check_keywords("save_pretrained", SAVING, keywords)
         self.compiled.save_pretrained(folder)
         # transformers writes in place, through a link if there is one.
         with TemporaryDirectory(dir=folder, prefix=".config-") as staging:
@@ -346,6 +368,12 @@ def _check_task(cls: type[PrunusModel], compiled: CompiledModel) -> None:
     answer = compiled.signature.answer
     if not hasattr(cls, "task") or not cls.task.has_answer(answer):
         parts = ", ".join(map(str, answer.keys)) or answer.form
+        if answer.form == "tuple":
+            raise InputError(
+                f"{compiled.source.name} answers with a tuple, without the names that "
+                f"{cls.__name__} needs: set config.return_dict to True before prunus.compile, or "
+                "open the checkpoint with from_pretrained of this class"
+            )
         raise InputError(
             f"{compiled.source.name} answers with {parts} "
             f"({answer.origin.rpartition(':')[2] or 'of no class'}), which is no answer of "
