@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from prunus.api import compile_imported
 from prunus.errors import UnsupportedError
-from prunus.frontend.export import difference
+from prunus.frontend.compare import difference
 from prunus.frontend.partition import (
     Part,
     Partitioned,

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from prunus.frontend.checkpoint import without_transformers_log
+from prunus.frontend.compare import TOLERANCE
 from prunus.frontend.dynamic_axes import DynamicAxes
 from prunus.frontend.examples import Example, is_of_transformers
 from prunus.frontend.inputs import Default
@@ -28,9 +29,6 @@ OF_TOKENIZERS = ("attention_mask", "token_type_ids", "special_tokens_mask")
 
 NOISE = 1e-5
 """Differences below this may come from another kernel: torch has a faster one for no mask."""
-
-TOLERANCE = {"float16": 5e-2, "bfloat16": 5e-2}
-"""The largest difference of a value that is still taken for the module's own; 1e-3 for float32."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import OrderedDict, defaultdict, namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from prunus.errors import InputError, PrunusError, UnsupportedError
+from prunus.errors import InputError, UnsupportedError
 from prunus.frontend import weights
-from prunus.frontend.arrays import to_array
+from prunus.frontend.compare import check_doubtful, without_idle_limits
 from prunus.frontend.defaults import Conventions, find_conventions
 from prunus.frontend.dynamic_axes import dynamic_axes
 from prunus.frontend.examples import Example, read_example
@@ -30,16 +28,12 @@ from prunus.frontend.program import (
 from prunus.frontend.snapshot import WatchedTensor
 from prunus.frontend.structure import Plain, Signature, Structure
 from prunus.frontend.translate import translate
-from prunus.ir import Graph, interpret
+from prunus.ir import Graph
 
 if TYPE_CHECKING:
     import torch
 
 Result = TypeVar("Result")
-
-TOLERANCE = {"float16": 5e-2, "bfloat16": 5e-2}
-"""How far the graph may be from the module, 1e-3 for wider numbers: another way through the module
-is farther off."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,8 @@ def import_module(
     def work(module: torch.nn.Module, example: Example, program: Program) -> Imported:
         answer = output_structure(program)
         graph, watched = translated(translate, module, example, program)
-        _check_doubtful(module, example, program, graph)
+        check_doubtful(module, example, program, graph)
+        graph = without_idle_limits(module, example, program, graph)
         conventions = find_conventions(module, example, program.axes)
         signature = Signature(
             tuple(_inputs(graph, conventions)),
@@ -197,67 +192,6 @@ def translated(
         weight_names=names,
         limits=limits,
     )
-
-
-def _check_doubtful(
-    module: torch.nn.Module, example: Example, program: Program, graph: Graph
-) -> None:
-    """Compare graph and module at the sizes where they might differ.
-
-    Raises:
-        UnsupportedError: they do.
-    """
-    for sizes in program.doubtful_sizes():
-        difference = _compare(module, example, program, graph, sizes)
-        if difference:
-            where = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-            raise UnsupportedError(
-                f"{type(module).__name__} takes another way for {where} than for other sizes "
-                f"({difference}), which torch.export does not follow. Fix the size with "
-                "dynamic_shapes, or write the module without a condition on it"
-            )
-
-
-def _compare(
-    module: torch.nn.Module,
-    example: Example,
-    program: Program,
-    graph: Graph,
-    sizes: Mapping[str, int],
-) -> str:
-    """In what the graph differs from the module at given sizes; nothing if it does not."""
-    import torch
-    from torch.utils._pytree import tree_leaves
-
-    tensors = program.axes.resize(example.tensors, sizes)
-    args, kwargs = example.call(tensors)
-    try:
-        leaves = tree_leaves(module(*args, **kwargs))
-    except Exception:  # what the module does not take cannot be compared
-        return ""
-    expected = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    arrays = {
-        name: to_array(name, tensors[name], type.dtype)[0] for name, type in graph.inputs.items()
-    }
-    try:
-        return difference(interpret(graph, arrays), expected)
-    except (PrunusError, ValueError, IndexError) as error:
-        return str(error)
-
-
-def difference(found: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) -> str:
-    """In what the graph's outputs differ from the module's; nothing if they do not."""
-    for i, (own, tensor) in enumerate(zip(found, expected, strict=False)):
-        if own.shape != tuple(tensor.shape):
-            return f"output {i} has the shape {list(tensor.shape)}, not {list(own.shape)}"
-        tolerance = TOLERANCE.get(str(tensor.dtype).removeprefix("torch."), 1e-3)
-        wanted = tensor.double().numpy()
-        known = np.isfinite(wanted)  # a row that is masked as a whole is NaN in some modules
-        scale = max(1.0, float(np.abs(wanted[known]).max(initial=0)))
-        distance = float(np.abs(own[known] - wanted[known]).max(initial=0))
-        if not distance <= tolerance * scale:
-            return f"output {i} differs by {distance:.3g}"
-    return "" if len(found) == len(expected) else f"{len(expected)} outputs, not {len(found)}"
 
 
 def _inputs(graph: Graph, conventions: Conventions) -> Iterator[Input]:
