@@ -13,6 +13,7 @@ import numpy as np
 from prunus.errors import GraphError, InputError, UnsupportedError, UnsupportedOperatorError
 from prunus.frontend import (  # noqa: F401 - they enter the translations
     aten,
+    aten_activations,
     aten_conv,
     aten_norms,
     aten_shapes,
@@ -99,7 +100,11 @@ class Sizes:
             case "Mod" | "PythonMod":
                 first, second = arguments
                 return first - second * floor_div(first, second)
-        raise UnsupportedError(f"the size {expression} has no translation")
+        raise UnsupportedError(
+            f"the size {expression} has no translation. The model can be compiled for one length: "
+            "load it with transformers and fix the length, as in prunus.compile(module, inputs, "
+            "dynamic_shapes={'input_ids': {0: torch.export.Dim('batch')}})"
+        )
 
 
 def translate(
