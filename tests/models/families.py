@@ -71,6 +71,7 @@ FAMILIES: dict[str, Family] = {
         is_plain=False,
     ),
     "LayoutLM": Family("LayoutLMConfig", _TEXT),
+    "Lilt": Family("LiltConfig", {**_TEXT, "hidden_size": 48}, is_plain=False),
     "T5": Family(
         "T5Config",
         {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1,
@@ -148,6 +149,6 @@ def inputs(
             else:
                 mask[row, ..., 1::3] = 0
     given = {"input_ids": ids, "attention_mask": mask}
-    if name == "LayoutLM":
+    if name in ("LayoutLM", "Lilt"):
         given["bbox"] = torch.randint(0, 100, (*shape, 4), generator=random).cumsum(-1)
     return given

@@ -81,6 +81,21 @@ def test_attention_without_heads_and_with_other_widths() -> None:
     assert only(graph, "attention").attrs.heads == 1
 
 
+def test_scores_of_two_products_and_a_mask_change_places_once() -> None:
+    """As in LiLT, whose text and layout both score: either may be taken for the other's bias."""
+    b = GraphBuilder()
+    text = split_heads(b, b.input("text", "f32[batch, seq, 12]"), 3)
+    layout = split_heads(b, b.input("layout", "f32[batch, seq, 12]"), 3)
+    products = [
+        b.scaled("divide", b.add("matmul", each, b.permute(each, 0, 1, 3, 2)), 2.0)
+        for each in (text, layout)
+    ]
+    scores = b.add("add", b.add("add", *products), b.input("mask", "f32[batch, 1, 1, seq]"))
+    graph = fused(b.graph(b.add("matmul", b.add("softmax", scores, axis=3), text)))
+    assert only(graph, "attention").attrs.scale == 0.5
+    assert only(graph, "matmul").inputs[0] != only(graph, "attention").inputs[0]
+
+
 def test_adding_nothing_or_minus_infinity_is_a_boolean_mask() -> None:
     b = GraphBuilder()
     b.input("x", "f32[batch, seq, 4]")

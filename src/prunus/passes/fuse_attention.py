@@ -32,9 +32,14 @@ masked = either(op.add(scores, mask), op.where(mask, scores, float("-inf")), sco
 
 @rewrite(op.softmax(op.add(op.add(product, bias), mask)).named("softmax"))
 def joined_masks(product: Value, bias: Value, mask: Value, softmax: Value) -> Replacement:
-    """Scores with a bias and then a mask added: what all layers share is added up once."""
-    node = product.node
-    if node is None or softmax.node is None or node.op not in ("matmul", "multiply", "divide"):
+    """Scores with a bias and then a mask added: what all layers share is added up once.
+
+    Where the scores are two products, as in LiLT (text and layout), one of them is the bias. It
+    must not be taken for the mask of the other, or the two would change places for ever.
+    """
+    if softmax.node is None or not _may_be_product(product):
+        return None
+    if _may_be_product(mask) and mask.type.shape == softmax.type.shape:
         return None
     if not (fits_scores(bias, softmax.type.shape) and fits_scores(mask, softmax.type.shape)):
         return None
@@ -78,6 +83,11 @@ def hiding_mask(q: Value, k: Value, v: Value, mask: Value, attention: Value) -> 
         return None
     call = Call("attention", (q, k, v, mask), attention.node.attrs)
     return call, f"adding 0 where {mask.name} holds, else -inf, is a boolean mask"
+
+
+def _may_be_product(value: Value) -> bool:
+    """Whether a value may be q·kᵀ, scaled or not, by the op that computes it."""
+    return value.node is not None and value.node.op in ("matmul", "multiply", "divide")
 
 
 def _is_attention(q: Value, k: Value, v: Value, softmax: Value, mask: Value | None) -> bool:
