@@ -19,6 +19,7 @@ from prunus.frontend.snapshot import SharedWeights
 from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
 from prunus.ir.dims import symbols
+from prunus.ir.indices import check_indices, index_limits
 from prunus.kernels.limits import measured_limits
 from prunus.plan import Options, make_options, make_plan
 from prunus.plan.explain import Explanation, explain, zeros
@@ -110,6 +111,7 @@ class CompiledModel:
         self.graph, self.signature = graph, signature
         self.options, self.source = options, source
         self.program = make_plan(graph, options)
+        self._index_limits = index_limits(graph)
         self._reference, self._shared = reference, shared or SharedWeights()
         self._read_in_place = self._shared.among(self.program.constants_in_place())
         self._executable = Executable(self.program, target=options.target, threads=options.threads)
@@ -198,6 +200,7 @@ class CompiledModel:
         arrays, kind = self.signature.bind(args, kwargs)
         sizes = bind_sizes(self.graph.inputs, arrays)
         self._check_sizes(sizes)
+        check_indices(self._index_limits, arrays)
         return self.signature.pack(self._executable.run(arrays, sizes, recorder), kind)
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:
