@@ -26,6 +26,7 @@ from prunus.dynamo.split import SplitModel
 from prunus.errors import UnsupportedError
 from prunus.frontend import exclusive, export
 from prunus.frontend.export import import_module
+from prunus.frontend.feed_forward import CHUNK_SIZE
 from prunus.frontend.partition import partition_module
 from tests.frontend.modules import Function
 from tests.runtime.interrupts import KINDS, count_points, stop_at
@@ -37,13 +38,14 @@ LOGGERS = ("torch", "torch.__trace", "torch.export", "transformers")
 
 
 class Mixed(nn.Module):
-    """In training, but for one part."""
+    """In training, but for one part; another part says that it computes chunk by chunk."""
 
     def __init__(self, options: float = 0.5) -> None:
         super().__init__()
         self.inner = nn.Sequential(nn.Linear(4, 4), nn.Dropout(options), nn.Linear(4, 4))
         self.train()
         self.inner[1].eval()
+        vars(self.inner[2])[CHUNK_SIZE] = 2
 
     def forward(self, x: Tensor) -> Any:
         return self.inner(x)
@@ -75,7 +77,8 @@ def state(*modules: nn.Module) -> list[Any]:
         torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state().tolist(),
         nn.Module.__call__, nn.Module.__getattr__,
         nn.init.normal_, loading.PreTrainedModel.from_pretrained.__func__,
-        [{name: (each.training, sorted(vars(each))) for name, each in module.named_modules()}
+        [{name: (each.training, sorted(vars(each)), vars(each).get(CHUNK_SIZE))
+          for name, each in module.named_modules()}
          for module in modules],
         [[id(each) for each in (*module.parameters(), *module.buffers())] for module in modules],
     ]  # fmt: skip
@@ -187,7 +190,7 @@ def test_a_failure_inside_the_module_leaves_no_trace(
     def fail(x: Tensor) -> Tensor:
         raise error("from within")
 
-    module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), Function(fail)).train()
+    module = nn.Sequential(Mixed(), nn.Dropout(), Function(fail)).train()
     before = state(module)
     with pytest.raises(BaseException, match="from within"):
         load(module, EXAMPLE)

@@ -44,6 +44,34 @@ def assert_state(found: dict[str, torch.Tensor]) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in STATE.items())
 
 
+@pytest.mark.parametrize("form", ["safetensors", "pickle"])
+def test_a_variant_is_read_once_it_is_renamed_as_advised(form: str, folder: Path) -> None:
+    """The shards of a variant have names of their own, by which the index finds them."""
+    suffix, plain = ("safetensors", weights.SAFETENSORS), weights.INDICES[0]
+    if form == "pickle":
+        suffix, plain = ("bin", weights.PICKLE), weights.INDICES[1]
+    stem = suffix[1].split(".")[0]
+    (folder / weights.SAFETENSORS).unlink()
+    shards = {name: f"{stem}.fp16-0000{i}-of-00002.{suffix[0]}" for i, name in enumerate(STATE, 1)}
+    for name, shard in shards.items():
+        save: Any = save_file if form == "safetensors" else torch.save
+        save({name: STATE[name]}, folder / shard)
+    index = folder / plain.replace(".json", ".fp16.json")
+    index.write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(CheckpointError, match="a variant in shards: rename it to") as info:
+        load(folder)
+    assert f"{index.name} (a variant" in str(info.value) and f"to {plain};" in str(info.value)
+    index.rename(folder / plain)
+    assert_state(load(folder))
+
+
+@pytest.mark.parametrize("name", ["model.fp16.safetensors", "pytorch_model.fp16.bin"])
+def test_a_variant_in_one_file_has_advice(name: str, folder: Path) -> None:
+    (folder / weights.SAFETENSORS).rename(folder / name)
+    with pytest.raises(CheckpointError, match=rf"only {name} \(a variant: rename it to"):
+        load(folder)
+
+
 def test_safetensors_come_before_a_pickle_and_the_whole_before_shards(folder: Path) -> None:
     torch.save({}, folder / weights.PICKLE)
     (folder / weights.INDICES[0]).write_text("not read")

@@ -22,6 +22,11 @@ TOLERANCE = {"float16": 5e-2, "bfloat16": 5e-2}
 is farther off."""
 
 
+LONGEST_TRIED = 2048
+"""Limits beyond this stay without a trial: attention over twice as many tokens, twice, would take
+longer than the rest of the import, and gigabytes."""
+
+
 def check_doubtful(
     module: torch.nn.Module, example: Example, program: Program, graph: Graph
 ) -> None:
@@ -54,7 +59,8 @@ def without_idle_limits(
     usual = program.axes.larger_sizes()
     limits = dict(graph.limits)
     for name, limit in graph.limits.items():
-        if getattr(program.axes.dims.get(name), "max", None) == limit or name not in usual:
+        is_the_callers = getattr(program.axes.dims.get(name), "max", None) == limit
+        if is_the_callers or name not in usual or limit > LONGEST_TRIED:
             continue
         rest = {other: bound for other, bound in limits.items() if other != name}
         unlimited = dataclasses.replace(graph, limits=rest)

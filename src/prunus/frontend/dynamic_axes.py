@@ -18,6 +18,9 @@ Axis: TypeAlias = tuple[str, int]
 IMAGES = "pixel_values"
 """`[batch, channels, height, width]`, as transformers calls them."""
 
+MASK = "attention_mask"
+"""Its last axis are keys, also where it is numbers that are added to scores."""
+
 EXAMPLE_SIZES = (2, 7, 3, 5, 11, 13, 17)
 """Sizes for axes whose example is 1: torch.export fixes what it sees as 1."""
 
@@ -65,8 +68,8 @@ class DynamicAxes:
 
 def dynamic_axes(example: Example, dynamic_shapes: Any) -> DynamicAxes:
     """The axes that may vary: those that `dynamic_shapes` says (as in `torch.export`), and of
-    inputs that it does not mention all, but the last of a float input; of the images of
-    transformers the batch alone, as a model is made for one size.
+    inputs that it does not mention all, but the last of a float input that is no attention mask;
+    of the images of transformers the batch alone, as a model is made for one size.
 
     Axes of one position and size in the example share a name: `batch`, `seq`, or one of their own.
 
@@ -88,7 +91,8 @@ def dynamic_axes(example: Example, dynamic_shapes: Any) -> DynamicAxes:
 def _every(name: str, tensor: torch.Tensor) -> dict[int, Any]:
     if name == IMAGES:
         return {0: "any"}
-    return dict.fromkeys(range(tensor.ndim - tensor.is_floating_point()), "any")
+    has_features = tensor.is_floating_point() and name != MASK
+    return dict.fromkeys(range(tensor.ndim - has_features), "any")
 
 
 def _given(example: Example, dynamic_shapes: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,14 @@ class Example:
         positional_rest: The names of what goes into `*args`.
         options: Plain values that go into `**kwargs`, and not into `call`: the forward of a module
             is to be bound to them, as torch.export takes none.
+        is_made_up: Whether prunus made the example, as the caller gave none.
     """
 
     signature: inspect.Signature
     values: Mapping[str, Any]
     positional_rest: tuple[str, ...]
     options: Mapping[str, Plain]
+    is_made_up: bool = False
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -91,7 +93,7 @@ def read_example(module: torch.nn.Module, given: Any) -> Example:
     """
     import torch
 
-    if given is None:
+    if is_made_up := given is None:
         given = _of_encoder(module)
     elif isinstance(given, torch.Tensor | np.ndarray):
         given = (given,)
@@ -103,7 +105,7 @@ def read_example(module: torch.nn.Module, given: Any) -> Example:
         raise InputError(
             f"the example inputs do not fit {type(module).__name__}.forward{signature}: {error}"
         ) from error
-    return _sorted_out(module, signature, bound.arguments)
+    return replace(_sorted_out(module, signature, bound.arguments), is_made_up=is_made_up)
 
 
 def _sorted_out(

@@ -17,6 +17,7 @@ from prunus.frontend.defaults import Conventions, find_conventions
 from prunus.frontend.dynamic_axes import dynamic_axes
 from prunus.frontend.examples import Example, read_example
 from prunus.frontend.exclusive import exclusively, restoring
+from prunus.frontend.feed_forward import in_one_chunk
 from prunus.frontend.inputs import Input
 from prunus.frontend.program import (
     SEQUENCE,
@@ -63,7 +64,7 @@ def import_module(
         example_inputs: By argument name, or positional, of any sizes. Numbers, texts and booleans
             among them are fixed. May be left out for text encoders of transformers.
         dynamic_shapes: As in `torch.export`; of inputs that it does not mention every dimension
-            is dynamic, but the last of a float input.
+            is dynamic, but the last of a float input that is no attention mask.
 
     Raises:
         InputError: the module does not take the example, or is not on the CPU.
@@ -119,7 +120,7 @@ def with_program(
                 warnings.simplefilter("ignore")  # torch's own, about its own future
                 return work(module, example, export_program(module, example, axes))
 
-        return _prepared(module, example, export)
+        return _prepared(module, example, lambda: in_one_chunk(module, export))
 
     return exclusively(run)
 

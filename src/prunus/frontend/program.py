@@ -378,7 +378,13 @@ def _check_example(module: torch.nn.Module, example: Example) -> None:
         module(*args, **kwargs)
     except Exception as error:
         line = user_line(error)
+        reason = f"{type(error).__name__}: {error}{f' ({line})' if line else ''}"
+        if example.is_made_up:
+            made = (f"{name} {list(each.shape)}" for name, each in example.tensors.items())
+            raise InputError(
+                f"{type(module).__name__} does not take the inputs that prunus made up for it, as "
+                f"none were given ({', '.join(made)}): {reason}. Pass example_inputs that it takes"
+            ) from error
         raise InputError(
-            f"{type(module).__name__} does not take the example inputs: {type(error).__name__}: "
-            f"{error}{f' ({line})' if line else ''}"
+            f"{type(module).__name__} does not take the example inputs: {reason}"
         ) from error

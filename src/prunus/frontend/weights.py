@@ -37,7 +37,12 @@ _OTHER_FORMATS = {
     "adapter_model.safetensors": "a PEFT adapter: merge it into its base model "
     "(`merge_and_unload`) and save the result",
     "model.onnx": "ONNX, which prunus does not read: pass the PyTorch checkpoint it was made from",
-    "model.fp16.safetensors": "a variant: rename it to model.safetensors (float16 is read as is)",
+    "model.safetensors.index.*.json": "a variant in shards: rename it to "
+    "model.safetensors.index.json; the shards keep their names, and float16 is read as it is",
+    "pytorch_model.bin.index.*.json": "a variant in shards: rename it to "
+    "pytorch_model.bin.index.json; the shards keep their names, and float16 is read as it is",
+    "model.*.safetensors": "a variant: rename it to model.safetensors (float16 is read as is)",
+    "pytorch_model.*.bin": "a variant: rename it to pytorch_model.bin (float16 is read as is)",
 }
 
 # What Git leaves in the place of a large file that was not fetched.

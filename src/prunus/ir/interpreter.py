@@ -93,10 +93,13 @@ def bind_sizes(types: Mapping[str, TensorType], inputs: Mapping[str, np.ndarray]
         for dim, size in zip(type.shape, array.shape, strict=True):
             expected = _expected(dim, size, sizes)
             if expected != size:
-                raise InputError(
-                    f"{name} has the shape {list(array.shape)}, expected {type}"
-                    f" with {dim} = {expected}"
+                note = (
+                    f": the size {dim} was fixed when the model was compiled; compile it again "
+                    "with this size in the example inputs, or as dynamic_shapes"
+                    if isinstance(dim, int)
+                    else f" with {dim} = {expected}"
                 )
+                raise InputError(f"{name} has the shape {list(array.shape)}, expected {type}{note}")
     return sizes
 
 
