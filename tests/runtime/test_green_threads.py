@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prunus.frontend.structure import Input, Signature, Structure
+from prunus.frontend.inputs import Input
+from prunus.frontend.structure import Signature, Structure
 from prunus.model import CompiledModel, Source
 from prunus.plan import make_options
 from tests.native.encoder import encoder

@@ -24,7 +24,8 @@ from hypothesis import settings
 
 import prunus
 from prunus import cache, native_threads
-from prunus.frontend.structure import Input, Signature, Structure
+from prunus.frontend.inputs import Input
+from prunus.frontend.structure import Signature, Structure
 from prunus.ir import bind_sizes
 from prunus.kernels import compiler, llvm_access
 from prunus.model import CompiledModel, Source

@@ -26,8 +26,9 @@ from prunus.frontend.call import Value
 from prunus.frontend.examples import Example
 from prunus.frontend.exclusive import exclusively, restoring
 from prunus.frontend.export import Imported, output_structure, translated, with_program
+from prunus.frontend.inputs import Input
 from prunus.frontend.program import Program
-from prunus.frontend.structure import Input, Signature, Structure
+from prunus.frontend.structure import Signature, Structure
 from prunus.frontend.translate import Importer, Opaque, Sizes, is_check, where
 from prunus.ir import symbol
 
