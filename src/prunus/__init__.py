@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from prunus.errors import UnsupportedError as UnsupportedError
     from prunus.frontend.simulate import simulate as simulate
     from prunus.inspection import inspect as inspect
-    from prunus.model import BenchmarkResult as BenchmarkResult
     from prunus.model import CompiledModel as CompiledModel
+    from prunus.plan.benchmark import BenchmarkResult as BenchmarkResult
     from prunus.plan.explain import Explanation as Explanation
     from prunus.prediction.whatif import whatif as whatif
     from prunus.reporting.comparison import compare as compare
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     **dict.fromkeys(("compile", "from_pretrained", "load"), "prunus.api"),
-    **dict.fromkeys(("BenchmarkResult", "CompiledModel"), "prunus.model"),
+    "CompiledModel": "prunus.model",
+    "BenchmarkResult": "prunus.plan.benchmark",
     **dict.fromkeys(
         ("CheckpointError", "GraphError", "InputError", "ModuleChangedError", "PrunusError",
          "SavedModelError", "TargetError", "UnsupportedError"),

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from prunus import cache
 from prunus.errors import InputError, SavedModelError
@@ -22,6 +19,7 @@ from prunus.ir.dims import symbols
 from prunus.ir.indices import check_indices, index_limits
 from prunus.kernels.limits import measured_limits
 from prunus.plan import Options, make_options, make_plan
+from prunus.plan.benchmark import BenchmarkResult, time_calls
 from prunus.plan.explain import Explanation, explain, zeros
 from prunus.plan.explain_html import table_html
 from prunus.plan.profile import Profile, profile_calls
@@ -46,41 +44,6 @@ class Source:
     name: str
     simulated: str | None = None
     companions: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkResult:
-    """Times of a model's calls, as TVM's `benchmark` gives them.
-
-    Attributes:
-        seconds: The mean of each repeat.
-        mean: In seconds, as all that follow.
-        median: Of the repeats.
-        std: Standard deviation of the repeats.
-        minimum: The fastest repeat.
-        maximum: The slowest.
-        simulated: What was simulated, or None.
-    """
-
-    seconds: tuple[float, ...]
-    mean: float
-    median: float
-    std: float
-    minimum: float
-    maximum: float
-    simulated: str | None
-
-    def __str__(self) -> str:
-        note = f"  (SIMULATED: {self.simulated})" if self.simulated else ""
-        return (
-            f"mean {1e3 * self.mean:.2f} ms, median {1e3 * self.median:.2f}, "
-            f"min {1e3 * self.minimum:.2f}, max {1e3 * self.maximum:.2f}, std {1e3 * self.std:.2f}"
-            + note
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
 
 
 class CompiledModel:
@@ -247,23 +210,7 @@ class CompiledModel:
         call: Callable[[], Any] = (
             (lambda: self(**inputs)) if isinstance(inputs, Mapping) else (lambda: self(*inputs))
         )
-        call()
-        seconds = []
-        for _ in range(repeat):
-            begin = time.perf_counter()
-            for _ in range(number):
-                call()
-            seconds.append((time.perf_counter() - begin) / number)
-        array = np.array(seconds)
-        return BenchmarkResult(
-            tuple(seconds),
-            float(array.mean()),
-            float(np.median(array)),
-            float(array.std()),
-            float(array.min()),
-            float(array.max()),
-            self.simulated,
-        )
+        return time_calls(call, repeat, number, simulated=self.simulated)
 
     def profile(self, inputs: Mapping[str, Any] | Sequence[Any], repeat: int = 20) -> Profile:
         """Where the time of a call with these inputs goes: of `repeat` calls that are traced, after
