@@ -139,13 +139,14 @@ def _check_module(module: Any) -> None:
 
 def _prepared(module: torch.nn.Module, example: Example, work: Callable[[], Result]) -> Result:
     """The result of `work` with the module in eval mode and bound to its options; afterwards it is
-    as it was, whatever happens.
+    as it was, whatever happens, and so is what torch changes for the whole process.
 
     Flags are set directly, as `eval()` may do more in a subclass. What torch.export swaps meanwhile
     is restored too, as an interrupt may end its own way back.
     """
     import torch
 
+    has_gradients = torch.is_grad_enabled()
     modes = {each: each.training for each in module.modules()}
     parts = (vars(each).get(name) for each in modes for name in ("_parameters", "_buffers"))
     tensors = [(part, dict(part)) for part in parts if isinstance(part, dict)]
@@ -162,6 +163,7 @@ def _prepared(module: torch.nn.Module, example: Example, work: Callable[[], Resu
                 setattr(torch.nn.Module, name, method)
         vars(module).pop("forward", None)
         vars(module).update(own)
+        torch.set_grad_enabled(has_gradients)
 
     def prepare_and_work() -> Result:
         for each in modes:
