@@ -164,8 +164,10 @@ def _imported(
     if folder is not None:
         try:
             return load_model(folder)
-        except SavedModelError:
-            cache.remove("models", key)
+        except SavedModelError as error:
+            # The entry may be sound where the system failed: too many open files, say.
+            if not isinstance(error.__cause__, OSError):
+                cache.remove("models", key)
     made = _import(checkpoint, simulation, dtype, architecture, by_name)
 
     def fill(folder: Path) -> None:

@@ -15,6 +15,7 @@ from prunus import api, cache
 from prunus.cli.models import CheckpointModel
 from prunus.frontend import checkpoint, hub
 from prunus.reporting.measure import _key
+from prunus.runtime import saved
 from prunus.versions import package_versions, source_digest
 
 
@@ -81,3 +82,35 @@ def test_kept_stages_of_a_report_end_with_an_upgrade(
         metadata, "version", lambda name: "99.0" if name == package else version(name)
     )
     assert _key(model, ("prunus",), (1, 8), 1, 0.1) != before
+
+
+class Handler(Exception):
+    """What a user's signal handler raises."""
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), MemoryError(), Handler()])
+def test_a_sound_cache_entry_survives_what_is_no_fault_of_its_own(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=64, vocab_size=100)  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "model")
+    ids = torch.ones(1, 5, dtype=torch.int64)
+    before = prunus.from_pretrained(tmp_path / "model", threads=1)(input_ids=ids)
+    entries = sorted((tmp_path / "cache").rglob("prunus.json"))
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saved, "parse_graph", fail)
+        if isinstance(error, OSError):
+            prunus.from_pretrained(tmp_path / "model", threads=1)  # imported again
+        else:
+            with pytest.raises(type(error)):
+                prunus.from_pretrained(tmp_path / "model", threads=1)
+    assert sorted((tmp_path / "cache").rglob("prunus.json")) == entries
+    monkeypatch.setattr(checkpoint, "load_module", fail)  # from the cache alone
+    after = prunus.from_pretrained(tmp_path / "model", threads=1)(input_ids=ids)
+    assert torch.equal(before.last_hidden_state, after.last_hidden_state)

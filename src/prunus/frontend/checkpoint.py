@@ -192,6 +192,8 @@ def _place(
             output_loading_info=True,
             **options,
         )
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a class makes of fields or tensors that do not fit it
         raise CheckpointError(
             f"transformers cannot make a {model_class.__name__} of {checkpoint.folder} "

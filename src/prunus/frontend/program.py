@@ -186,6 +186,8 @@ def export_program(module: torch.nn.Module, example: Example, axes: DynamicAxes)
         for is_named in (True, False):
             try:
                 program = _export(module, example, choice, is_named)
+            except MemoryError:
+                raise
             except Exception as error:  # torch and the module may raise anything
                 failure = error
                 continue
@@ -367,6 +369,8 @@ def _without_fixed(module: torch.nn.Module, example: Example, program: Program) 
         return Program(program.exported, program.input_names, rest, program.guards)
     try:
         return _export(module, example, rest, is_named=False)
+    except MemoryError:
+        raise
     except Exception as error:
         raise export_failure(type(module).__name__, error) from error
 
@@ -376,6 +380,8 @@ def _check_example(module: torch.nn.Module, example: Example) -> None:
     args, kwargs = example.call(example.tensors)
     try:
         module(*args, **kwargs)
+    except MemoryError:
+        raise
     except Exception as error:
         line = user_line(error)
         reason = f"{type(error).__name__}: {error}{f' ({line})' if line else ''}"
