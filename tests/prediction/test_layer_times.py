@@ -14,6 +14,7 @@ from prunus.prediction.layer_times import LayerTimes, anchors
 from prunus.prediction.predictor import Layer
 from prunus.prediction.probe import Probe, time_probe
 from prunus.prediction.times import Times
+from prunus.runtime.parts import most_tokens
 from prunus.sparsity import SparsityRecipe
 from tests.prediction.simulated import LAYERS, measure, seconds_of
 
@@ -27,9 +28,9 @@ def make_times(how: Callable[[Probe, Options], float] = measure) -> LayerTimes:
 
 
 def taken(times: LayerTimes, layer: Layer, tokens: int) -> Curve:
-    jobs = [times.job(layer, recipe, tokens) for recipe in RECIPES]
+    jobs = [times.job(layer, recipe, tokens, (1, tokens)) for recipe in RECIPES]
     times.times.take(jobs, lambda: lambda: 1.0, lambda *_: None)
-    return times.curve(layer, RECIPES, tokens)
+    return times.curve(layer, RECIPES, tokens, (1, tokens))
 
 
 def test_a_curve_is_made_of_what_was_measured() -> None:
@@ -37,11 +38,11 @@ def test_a_curve_is_made_of_what_was_measured() -> None:
     curve = taken(times, UP, 128)
     assert curve.densities == pytest.approx((0.03, 0.1, 0.5))
     assert curve.seconds == tuple(seconds_of(UP, "1x1", s, 128) for s in (0.97, 0.9, 0.5))
-    assert times.curve(replace(UP, name="another"), RECIPES, 128) == curve
+    assert times.curve(replace(UP, name="another"), RECIPES, 128, (1, 128)) == curve
     with pytest.raises(KeyError):
-        times.curve(UP, RECIPES, 256)
+        times.curve(UP, RECIPES, 256, (1, 256))
     with pytest.raises(KeyError):
-        times.seconds(UP, None, 128)
+        times.seconds(UP, None, 128, (1, 128))
 
 
 def test_fewer_weights_never_take_longer() -> None:
@@ -57,11 +58,41 @@ def test_a_footprint_ends_at_the_caches() -> None:
     def footprint(weights: int, recipe: SparsityRecipe | None) -> int:
         options = make_options(threads=1)
         times = LayerTimes(options, weights, Times(options), measure, {"L2": 1 << 20})
-        return int(json.loads(times.job(UP, recipe, 8).name)[-1])
+        return int(json.loads(times.job(UP, recipe, 8, (1, 8)).name)[-1])
 
     assert footprint(1000, None) < footprint(100_000, None) < footprint(1 << 30, None)
     assert footprint(1 << 40, None) == footprint(1 << 30, SparsityRecipe(0.5))
     assert footprint(1 << 30, None) <= 2 * (1 << 20)
+
+
+def test_a_layer_is_timed_in_the_parts_that_a_model_computes() -> None:
+    options, probed = make_options(threads=1), list[Probe]()
+
+    def noted(probe: Probe, options: Options) -> float:
+        probed.append(probe)
+        return 0.5 * probe.tokens
+
+    def seconds(weights: int, shape: tuple[int, int], *, splits: bool = True) -> float:
+        memory = Times(options, anew=True)
+        times = LayerTimes(options, weights, memory, noted, splits=splits)
+        tokens = shape[0] * shape[1]
+        memory.take([times.job(UP, None, tokens, shape)], lambda: lambda: 1.0, lambda *_: None)
+        return times.seconds(UP, None, tokens, shape)
+
+    most = most_tokens(0, 1)
+    length = most // 2
+    # Few weights: parts of two sequences, and the last one of a single sequence.
+    assert seconds(1000, (5, length)) == pytest.approx(0.5 * 5 * length)
+    assert probed[-1].tokens == 2 * length
+    # A sequence is never cut, and what fits at once is not either.
+    for shape in ((1, 4 * most), (2, length)):
+        assert seconds(1000, shape) == pytest.approx(0.5 * shape[0] * shape[1])
+        assert probed[-1].tokens == shape[0] * shape[1]
+    # Weights beyond the caches, or a model that is not computed in parts.
+    seconds(1 << 40, (5, length))
+    assert probed[-1].tokens == 5 * length
+    seconds(1000, (5, length), splits=False)
+    assert probed[-1].tokens == 5 * length
 
 
 def test_anchors_reach_as_far_as_is_asked() -> None:

@@ -12,9 +12,10 @@ from prunus.kernels.limits import COMMON_CACHES
 from prunus.kernels.processor import read_caches
 from prunus.plan import Options
 from prunus.prediction.curve import Curve
-from prunus.prediction.predictor import Layer
+from prunus.prediction.predictor import Layer, Shape
 from prunus.prediction.probe import Probe, time_probe
 from prunus.prediction.times import Job, Times
+from prunus.runtime.parts import most_tokens
 from prunus.sparsity import SparsityRecipe
 
 ANCHORS = (0.5, 0.75, 0.9, 0.97)
@@ -35,6 +36,8 @@ class LayerTimes:
         weights: Of all layers of the model together: how much passes through the caches in a call.
         times: Where they are.
         measure: Times one probe.
+        caches: Bytes of each cache.
+        splits: Whether the model computes a large batch in parts.
     """
 
     options: Options
@@ -42,36 +45,60 @@ class LayerTimes:
     times: Times
     measure: Measure = time_probe
     caches: Mapping[str, int] = field(default_factory=lambda: {**COMMON_CACHES, **read_caches()})
+    splits: bool = False
 
-    def job(self, layer: Layer, recipe: SparsityRecipe | None, tokens: int) -> Job:
-        """What to measure for a layer under a recipe, or dense."""
-        probe = self._probe(layer, recipe, tokens)
+    def job(self, layer: Layer, recipe: SparsityRecipe | None, tokens: int, shape: Shape) -> Job:
+        """What to measure for a layer under a recipe, or dense, in calls of a shape."""
+        probe, _ = self._probe(layer, recipe, tokens, shape)
         return Job(probe.name, str(probe), partial(self.measure, probe, self.options))
 
-    def seconds(self, layer: Layer, recipe: SparsityRecipe | None, tokens: int) -> float:
+    def seconds(
+        self, layer: Layer, recipe: SparsityRecipe | None, tokens: int, shape: Shape
+    ) -> float:
         """What was measured. Raises KeyError for what was not."""
-        return self.times[self._probe(layer, recipe, tokens).name]
+        probe, parts = self._probe(layer, recipe, tokens, shape)
+        return parts * self.times[probe.name]
 
-    def curve(self, layer: Layer, recipes: tuple[SparsityRecipe, ...], tokens: int) -> Curve:
+    def curve(
+        self, layer: Layer, recipes: tuple[SparsityRecipe, ...], tokens: int, shape: Shape
+    ) -> Curve:
         """Through what the recipes of one pattern take; none longer than one of more weights."""
         rising = sorted(recipes, key=lambda each: each.sparsity)
-        seconds = [*accumulate((self.seconds(layer, each, tokens) for each in rising), min)]
+        seconds = [*accumulate((self.seconds(layer, each, tokens, shape) for each in rising), min)]
         densities = (1 - each.sparsity for each in reversed(rising))
         return Curve(tuple(densities), tuple(reversed(seconds)))
 
-    def _probe(self, layer: Layer, recipe: SparsityRecipe | None, tokens: int) -> Probe:
-        return Probe(layer, recipe, tokens, self._footprint(recipe))
+    def most(self, recipe: SparsityRecipe | None) -> int:
+        """Tokens that a call computes at once, if its weights follow the recipe."""
+        return most_tokens(int(self._weight_bytes(recipe)), self.options.threads)
+
+    def _probe(
+        self, layer: Layer, recipe: SparsityRecipe | None, tokens: int, shape: Shape
+    ) -> tuple[Probe, float]:
+        """The probe of a part of a call, and how many such parts the call has.
+
+        A layer at all tokens at once would take another way through the caches.
+        """
+        batch, length = shape
+        at_once = batch
+        if self.splits and batch * length > self.most(recipe):
+            at_once = min(batch, max(1, self.most(recipe) // length))
+        probe = Probe(layer, recipe, tokens * at_once // batch, self._footprint(recipe))
+        return probe, batch / at_once
 
     def _footprint(self, recipe: SparsityRecipe | None) -> int:
         """Bytes of weights of a call, in steps of a quarter; what is larger than all caches is all
         the same.
         """
+        largest = 1.5 * max(self.caches.values())
+        total = max(min(self._weight_bytes(recipe), largest), 1)
+        return int(2 ** (math.ceil(4 * math.log2(total)) / 4))
+
+    def _weight_bytes(self, recipe: SparsityRecipe | None) -> float:
         density = 1.0 if recipe is None else 1 - recipe.sparsity
         # Of a single zero the stream stores value and index, of others nearly values alone.
         single = recipe is not None and (recipe.block is None or recipe.block[0] == 1)
-        total = self.weights * density * (5 if single else 4.2)
-        largest = 1.5 * max(self.caches.values())
-        return int(2 ** (math.ceil(4 * math.log2(max(min(total, largest), 1))) / 4))
+        return self.weights * density * (5 if single else 4.2)
 
 
 def anchors(sparsities: tuple[float, ...], pattern: SparsityRecipe) -> tuple[SparsityRecipe, ...]:

@@ -29,6 +29,7 @@ from prunus.prediction.questions import answers
 from prunus.prediction.rest import rest_of, structure
 from prunus.prediction.result import Built, Combination, WhatIf
 from prunus.prediction.times import Gauge, Job, Progress, Times
+from prunus.runtime.packing import PackingRule
 from prunus.sparsity import Method, SparsityRecipe
 
 REST_RECIPE = SparsityRecipe(0.9, None, None)
@@ -173,13 +174,19 @@ class _Study:
     def predictor(self) -> tuple[Predictor, int]:
         """Made of what is remembered and what is measured now; and how much of it was disturbed."""
         weights = sum(layer.weights for layer in self.layers)
-        times = LayerTimes(self.model.options, weights, self.times)
+        packing = self.model.program.packing
+        splits = isinstance(packing, PackingRule) and packing.splits
+        times = LayerTimes(self.model.options, weights, self.times, splits=splits)
         patterns = self._patterns()
         kinds = {layer.key: layer for layer in self.layers}.values()
         cells = [(kind, shape, self._tokens(kind, shape))
                  for kind in kinds for shape in self.shapes]  # fmt: skip
         recipes = (None, *(recipe for each in patterns.values() for recipe in each))
-        jobs = [times.job(kind, recipe, tokens) for kind, _, tokens in cells for recipe in recipes]
+        jobs = [
+            times.job(kind, recipe, tokens, shape)
+            for kind, shape, tokens in cells
+            for recipe in recipes
+        ]
         rest = self._rest()
         disturbed = self.times.take(
             (*jobs, *rest.values()), partial(make_gauge, self.model.options), self.progress
@@ -187,12 +194,12 @@ class _Study:
         predictor = Predictor(
             layers=self.layers,
             curves={
-                (kind.key, pattern, shape): times.curve(kind, anchored, tokens)
+                (kind.key, pattern, shape): times.curve(kind, anchored, tokens, shape)
                 for kind, shape, tokens in cells
                 for pattern, anchored in patterns.items()
             },
             dense={
-                (kind.key, shape): times.seconds(kind, None, tokens)
+                (kind.key, shape): times.seconds(kind, None, tokens, shape)
                 for kind, shape, tokens in cells
             },
             rest={shape: self.times[job.name] for shape, job in rest.items()},
