@@ -249,3 +249,9 @@ def test_questions_are_asked_in_processes_of_their_own(run: Run) -> None:
     cold, warm = (figures["runs"][f"whatif, {what} remembered"] for what in ("nothing", "all"))
     assert warm["seconds"] < cold["seconds"]
     assert f"{figures['page_bytes'] / 1e6:.2f} MB" in printed
+
+
+def test_planning_has_every_stage_of_every_depth(run: Run) -> None:
+    figures, printed = run("planning", "--rounds", "1", "--threads", "1", "--size", "tiny")
+    assert [len(stages) for stages in figures["seconds"].values()] == [7] * 3
+    assert "place buffers" in printed
