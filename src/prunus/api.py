@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def from_pretrained(
 
     The first arguments are those of transformers; `architecture` is the class of transformers to
     load the weights as, where it is not the one that the configuration names first; the rest are
-    the options of `compile`.
+    the options of `compile` but for `copy`, as nobody else has the weights.
 
     Raises:
         CheckpointError: files that are missing, damaged, or do not fit the model.
@@ -119,6 +120,12 @@ def from_pretrained(
     """
     from prunus.frontend import hub
 
+    known = {*inspect.signature(make_options).parameters}
+    if unknown := options.keys() - known:
+        raise InputError(
+            f"from_pretrained has no option {min(unknown)!r}; it takes {', '.join(sorted(known))}. "
+            "The classes in prunus.hf take the keywords of transformers"
+        )
     checkpoint = hub.resolve(
         name,
         revision=revision,

@@ -135,7 +135,7 @@ class CompiledModel:
             return length
         return min((limits[each] for each in symbols(length) & set(limits)), default=None)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """The answer for inputs by position or name, in the module's own structure.
 
         Raises:
@@ -144,7 +144,7 @@ class CompiledModel:
         """
         return self._run(args, kwargs)
 
-    def trace(self, *args: Any, **kwargs: Any) -> tuple[Event, ...]:
+    def trace(self, /, *args: Any, **kwargs: Any) -> tuple[Event, ...]:
         """What every worker did during one call with these inputs, unit by unit, in the order in
         which it began.
 

@@ -61,10 +61,15 @@ def assert_equal(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(own, other)
 
 
-def train(module: nn.Module) -> None:
-    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+def train(module: nn.Module, fused: bool = False) -> None:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1, fused=fused)
     module(IDS)[0].sum().backward()
     optimizer.step()
+
+
+def train_fused(module: nn.Module) -> None:
+    """The kernels of fused optimizers, transformers' default, move no version of torch's."""
+    train(module, fused=True)
 
 
 def load(module: nn.Module) -> None:
@@ -80,7 +85,7 @@ def share(module: nn.Module) -> None:
     module.share_memory()
 
 
-CHANGES = [train, load, copy_table, share]
+CHANGES = [train, train_fused, load, copy_table, share]
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -316,3 +316,15 @@ def test_an_unknown_mode() -> None:
     fast = torch.compile(nn.Linear(8, 8), backend="prunus", mode="fastest")
     with torch.no_grad(), pytest.raises(Exception, match=r"unknown mode 'fastest'.*reduce-over"):
         fast(torch.randn(3, 8))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_of_an_optimizer_is_compiled_again(fused: bool) -> None:
+    model = Perceptron()
+    fast = accelerate(model)
+    x = torch.rand(3, 8)
+    check(fast, model, x)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, fused=fused)
+    model(x).sum().backward()
+    optimizer.step()
+    check(fast, model, x)

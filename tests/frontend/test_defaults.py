@@ -100,3 +100,14 @@ def test_arguments_that_the_class_reads_are_not_ignored() -> None:
     for name in ("attention_mask", "token_type_ids"):
         with pytest.raises(InputError, match=rf"unknown input '{name}'.* compile the module again"):
             run(imported, IDS, **{name: torch.ones_like(IDS)})
+
+
+def test_an_example_may_hold_what_a_tokenizer_makes_beside() -> None:
+    """As `compile(model, tokenizer(...))` does for DistilBERT, which reads no token types."""
+    module = plain("DistilBert", "Model")
+    example = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS),
+               "token_type_ids": torch.zeros_like(IDS)}  # fmt: skip
+    imported = import_module(module, example)
+    assert "token_type_ids" in imported.signature.ignored
+    with pytest.raises(InputError, match="has no parameter token_types"):
+        import_module(module, {"input_ids": IDS, "token_types": IDS})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from prunus.errors import InputError, SavedModelError
-from prunus.ir import Constant, bind_sizes
+from prunus.ir import Constant, bind_sizes, interpret
 from prunus.plan import make_options, make_plan
 from prunus.runtime.executable import Executable
 from prunus.runtime.saved import load_model
@@ -22,9 +22,10 @@ from prunus.runtime.saved_description import (
     Description,
     description_text,
 )
+from prunus.sparsity import BlockSparse
 from tests.graphs import Arrays
 
-QUICK = 2.0
+QUICK = 5.0
 """Seconds in which a small hostile folder must be refused, on a slow and busy machine."""
 
 WEIGHT = Constant(np.ones((8, 8), np.float32))
@@ -200,6 +201,64 @@ def test_a_file_of_weights_larger_than_described_is_not_read(tmp_path: Path) -> 
     with pytest.raises(SavedModelError, match=f"{1 << 42} bytes, expected at most"):
         load_model(folder)
     assert time.monotonic() - begin < QUICK
+
+
+EMPTY = "s = slice(h) {axis=1, start=1, step=1, stop=<seq>}: f32[batch, seq + -1, 8]"
+POSITIONS = (
+    'i = full() {dtype="i64", shape=(<seq + -1>, <seq + -1>), value=0}: i64[seq + -1, seq + -1]'
+)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("operands", ["s, s, s", "s, h, h", "h, s, s", "s, s, s, _, t, i"])
+def test_attention_of_no_tokens_is_what_the_interpreter_says(
+    tmp_path: Path, operands: str, causal: bool
+) -> None:
+    rows = "seq" if operands.startswith("h") else "seq + -1"
+    attrs = f"{{causal={causal}, heads=2, scale=0.5}}"
+    table = {"t": Constant(np.ones((2, 3, 4), np.float32))} if "t" in operands else {}
+    lines = (LAYER, EMPTY, *([POSITIONS] if table else []),
+             f"y = attention({operands}) {attrs}: f32[batch, {rows}, 8]", "return y")  # fmt: skip
+    folder = write_folder(tmp_path / "model", X, *lines, w=WEIGHT, **table)
+    graph = load_model(folder).graph
+    for seq in (1, 2, 20):
+        inputs = {"x": np.random.default_rng(0).standard_normal((3, seq, 8)).astype(np.float32)}
+        (found,), (wanted,) = run(folder, inputs), interpret(graph, inputs)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        'full() {dtype="f32", shape=(4000000000000,), value=0}: f32[4000000000000]',
+        'arange() {dtype="i64", length=4000000000000}: i64[4000000000000]',
+        'full() {dtype="f32", shape=(4000000000000, <seq + -1>), value=0}: '
+        "f32[4000000000000, seq + -1]",
+    ],
+)
+def test_a_value_beyond_the_memory_is_refused_at_the_call(tmp_path: Path, node: str) -> None:
+    folder = write_folder(tmp_path / "model", X, f"y = {node}", "return y, x")
+    with pytest.raises(InputError, match="GB"):
+        run(folder, {"x": np.ones((2, 1, 8), np.float32)})
+
+
+def test_a_shape_of_more_elements_than_numbers_is_refused(tmp_path: Path) -> None:
+    shape = ", ".join(["4611686018427387903"] * 9)
+    node = f"y = reshape(w) {{shape=({shape})}}: f32[{shape}]"
+    folder = write_folder(tmp_path / "model", X, node, "return y", w=WEIGHT)
+    with pytest.raises(SavedModelError, match="64 bits"):
+        load_model(folder)
+
+
+def test_a_sparse_weight_whose_blocks_overhang_the_memory_is_refused(tmp_path: Path) -> None:
+    block = (1 << 20, 1)
+    empty = BlockSparse(
+        (1 << 18, 1 << 18), block, np.zeros((0, *block), np.float32), np.zeros(0, np.int32),
+        np.zeros(2, np.int64),
+    )  # fmt: skip
+    folder = write_folder(tmp_path / "model", X, "return w, x", w=Constant(empty))
+    with pytest.raises(SavedModelError, match="memory"):
+        load_model(folder)
 
 
 def test_a_failed_large_call_leaves_the_model_as_it_was(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from prunus.dynamo.checks import (
 from prunus.dynamo.graph import DynamoGraph, Inputs, dynamic_shapes
 from prunus.dynamo.split import SplitModel
 from prunus.errors import InputError, PrunusError, UnsupportedOperatorError
+from prunus.frontend.snapshot import count_changes
 from prunus.model import CompiledModel
 from prunus.plan import make_options
 
@@ -164,6 +165,6 @@ class _Compiled:
         warnings.warn(f"prunus {message}", stacklevel=2)
 
 
-def _state(weights: Sequence[torch.Tensor]) -> tuple[list[int], list[int]]:
+def _state(weights: Sequence[torch.Tensor]) -> tuple[list[int], list[int | None]]:
     """What changes when another weight takes the place of one, or when one is written to."""
-    return [weight.data_ptr() for weight in weights], [weight._version for weight in weights]
+    return [weight.data_ptr() for weight in weights], [count_changes(each) for each in weights]

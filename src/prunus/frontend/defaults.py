@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.frontend.checkpoint import without_transformers_log
 from prunus.frontend.compare import TOLERANCE
 from prunus.frontend.dynamic_axes import DynamicAxes
-from prunus.frontend.examples import Example, is_of_transformers
+from prunus.frontend.examples import OF_TOKENIZERS, Example, is_of_transformers
 from prunus.frontend.inputs import Default
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 IDS = "input_ids"
 CANDIDATES = {"attention_mask": 1, "token_type_ids": 0}
 """Inputs that models of transformers have a value for where they are left out: the usual value."""
-
-OF_TOKENIZERS = ("attention_mask", "token_type_ids", "special_tokens_mask")
-"""Tensors `[batch, tokens]` that a tokenizer makes, whether the model reads them or not."""
 
 NOISE = 1e-5
 """Differences below this may come from another kernel: torch has a faster one for no mask."""

@@ -17,6 +17,9 @@ from prunus.frontend.structure import Plain
 
 PLAIN = frozenset({bool, int, float, str, NoneType})
 
+OF_TOKENIZERS = ("attention_mask", "token_type_ids", "special_tokens_mask")
+"""Tensors `[batch, tokens]` that a tokenizer makes, whether the model reads them or not."""
+
 if TYPE_CHECKING:
     import torch
 
@@ -121,7 +124,9 @@ def _sorted_out(
             values.update(rest)
             positional_rest += rest
         elif kind is inspect.Parameter.VAR_KEYWORD:
-            options.update(value)
+            # A model of transformers takes what its tokenizer makes, and may not read it.
+            skipped = OF_TOKENIZERS if is_of_transformers(module) else ()
+            options.update({key: each for key, each in value.items() if key not in skipped})
         else:
             values[name] = value
     floats = {each.dtype for each in module.parameters() if each.is_floating_point()}

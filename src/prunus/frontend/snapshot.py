@@ -1,10 +1,9 @@
 """A compiled model is its module as it was: what is small is copied, large weights are shared.
 
 Shared weights are watched: an in-place change of a tensor (`load_state_dict`, a step of an
-optimizer, `copy_`) moves its version, which torch counts. Writes that torch does not count, through
-`weight.data` or an array of NumPy, go unseen.
-
-torch is never imported here: the tensors come with it.
+optimizer, `copy_`) moves its version, which torch counts. The kernels of fused optimizers do not;
+their steps are counted here. Writes that nobody counts, through `weight.data` or an array of NumPy,
+go unseen.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +34,7 @@ class WatchedTensor:
     Attributes:
         name: In the module or the graph.
         tensor: Detached, which shares memory and version but keeps neither gradient nor module.
-        version: torch's count of in-place changes; None where torch does not count them.
+        version: As `count_changes` gives it.
         address: Where its values are. `share_memory_` moves them, and frees the old place.
     """
 
@@ -46,8 +46,35 @@ class WatchedTensor:
     @staticmethod
     def of(name: str, tensor: torch.Tensor) -> WatchedTensor:
         """The tensor as it is now."""
-        version = None if tensor.is_inference() else tensor._version
-        return WatchedTensor(name, tensor.detach(), version, tensor.data_ptr())
+        return WatchedTensor(name, tensor.detach(), count_changes(tensor), tensor.data_ptr())
+
+
+_fused_steps: dict[int, int] = {}
+"""How often a fused optimizer has written to the parameter at an address."""
+
+
+@cache
+def _count_fused_steps() -> None:
+    """From now on count the steps of fused optimizers, of the whole process."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"] if group.get("fused") else ():
+                address = parameter.data_ptr()
+                _fused_steps[address] = _fused_steps.get(address, 0) + 1
+
+    register_optimizer_step_post_hook(note)
+
+
+def count_changes(tensor: torch.Tensor) -> int | None:
+    """A number that is another one after each in-place change that can be seen; None where torch
+    counts none, in inference mode.
+    """
+    _count_fused_steps()
+    if tensor.is_inference():
+        return None
+    return int(tensor._version) + _fused_steps.get(tensor.data_ptr(), 0)
 
 
 class SharedWeights:
@@ -64,10 +91,8 @@ class SharedWeights:
     def changed(self) -> str | None:
         """The name of one that was changed since it was read, if any was."""
         for each in self._weights:
-            tensor = each.tensor
-            if tensor.data_ptr() != each.address or (
-                each.version is not None and tensor._version != each.version
-            ):
+            moved = each.tensor.data_ptr() != each.address
+            if moved or count_changes(each.tensor) != each.version:
                 return each.name
         return None
 

@@ -125,7 +125,7 @@ def compile_checkpoint(
     # Without an architecture of its own, the cache has it once for `prunus.from_pretrained` too.
     asked = None if architecture == own[0] else architecture
     # Classes answer by name, and make tuples of that themselves where the configuration says so.
-    by_name = checkpoint.config.get("return_dict") is False
+    by_name = not checkpoint.config.get("return_dict", True)
     compiled = open_checkpoint(checkpoint, architecture=asked, by_name=by_name, **options)
     return compiled, config
 

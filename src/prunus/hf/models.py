@@ -71,7 +71,7 @@ class PrunusModel:
         self.input_modalities = "image" if self.main_input_name == "pixel_values" else "text"
         self.base_model_prefix = config.model_type
         self._tensor = torch.Tensor
-        self._named = config.return_dict is not False
+        self._named = bool(config.return_dict)
         self._parts = frozenset(map(str, compiled.signature.answer.keys))
 
     @classmethod

@@ -41,7 +41,8 @@ def attention_type(
     need_float(q, k, v, key_table, query_table)
     if not (q.rank == k.rank == v.rank >= 2 and k.shape[:-1] == v.shape[:-1]):
         raise GraphError(f"attention does not take {q}, {k}, {v}")
-    if any(not isinstance(t.shape[-1], int) or t.shape[-1] % a.heads for t in (q, k, v)):
+    widths = (t.shape[-1] for t in (q, k, v))
+    if any(not isinstance(w, int) or w < a.heads or w % a.heads for w in widths):
         raise GraphError(f"{q}, {k}, {v} cannot be split into {a.heads} heads")
     if q.shape[-1] != k.shape[-1] or q.shape[:-2] != k.shape[:-2]:
         raise GraphError(f"the queries {q} and the keys {k} do not fit each other")

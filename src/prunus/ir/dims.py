@@ -193,7 +193,19 @@ def product(dims: Iterable[int | Expr]) -> int | Expr:
     result: int | Expr = 1
     for dim in dims:
         result = dim * result
+        if isinstance(result, int) and result >= MAX_INTEGER:
+            raise GraphError("a shape has more elements than fit into 64 bits")
     return result
+
+
+def is_positive(dim: int | Expr) -> bool:
+    """Whether `dim` is at least 1 for all sizes of its symbols, which are at least 1 themselves: at
+    least where no term is negative, and one is not a floor division that may be 0.
+    """
+    terms = _terms(dim)
+    return all(factor >= 0 for _, factor in terms) and any(
+        factor > 0 and all(isinstance(atom, str) for atom in atoms) for atoms, factor in terms
+    )
 
 
 def symbols(dim: int | Expr) -> frozenset[str]:

@@ -311,7 +311,7 @@ def rotary_type(a: Any, x: TensorType, cos: TensorType, sin: TensorType) -> Tens
     """Heads of even width in the last axis, and their angles `[…, tokens, width]`."""
     need_float(x, cos, sin)
     width = x.shape[-1] if x.rank else 0
-    if not isinstance(width, int) or width % (2 * a.heads) or cos != sin:
+    if not isinstance(width, int) or not width or width % (2 * a.heads) or cos != sin:
         raise GraphError(f"rotary of {a.heads} heads does not take {x}, {cos}, {sin}")
     angles = (*x.shape[:-1], width // a.heads)
     if broadcast_shapes(cos.shape, angles) != angles:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 from prunus.errors import InputError
-from prunus.ir.dims import Expr
 from prunus.ir.graph import Graph
 from prunus.ir.types import DTYPES, TensorType
 
@@ -20,8 +19,7 @@ class SizeCheck:
     def __init__(self, graph: Graph) -> None:
         self._names: dict[TensorType, str] = {}
         for node in graph.nodes:
-            if any(isinstance(dim, Expr) for dim in node.type.shape):
-                self._names.setdefault(node.type, node.name)
+            self._names.setdefault(node.type, node.name)
 
     def check(self, sizes: Mapping[str, int], *, max_bytes: int | None = None) -> None:
         """Check that all dimensions are at least 0, and no value larger than `max_bytes`.
@@ -32,14 +30,17 @@ class SizeCheck:
         for type, name in self._names.items():
             shape = type.sizes(sizes)
             given = ", ".join(f"{symbol} = {sizes[symbol]}" for symbol in sorted(type.symbols()))
-            if min(shape) < 0:
+            if min(shape, default=0) < 0:
                 raise InputError(
                     f"{name} would have the shape {list(shape)} for {given}: "
                     "the model does not take inputs of these sizes"
                 )
-            nbytes = math.prod(shape) * DTYPES[type.dtype].itemsize
+            # An axis without elements counts as one: others of its length may be made on the way.
+            nbytes = math.prod(max(size, 1) for size in shape) * DTYPES[type.dtype].itemsize
             if max_bytes is not None and nbytes > max_bytes:
-                raise memory_error(f"{name} = {type} with {given}", nbytes, max_bytes)
+                raise memory_error(
+                    f"{name} = {type}" + f" with {given}" * bool(given), nbytes, max_bytes
+                )
 
 
 def memory_error(what: str, nbytes: int, max_bytes: int) -> InputError:

@@ -13,6 +13,7 @@ import numpy as np
 
 from prunus.errors import InputError
 from prunus.ir import Attrs, Expr, Node, TensorType, product
+from prunus.ir.dims import is_positive
 from prunus.kernels.attention import Mask, scratch_bytes
 from prunus.kernels.elementwise import BINARY, UNARY, Elementwise, Operand
 from prunus.kernels.epilogue import Epilogue
@@ -24,6 +25,9 @@ from prunus.plan.linear import choose
 from prunus.plan.planner import Planner
 from prunus.plan.relative import relative_positions
 from prunus.runtime.program import BoundArgument, Derived, Feed, Sizes, Tiles, Work
+
+MOST_TABLES = 32
+"""Of one embedding. LayoutLM adds up 9; code for 1,000 would take LLVM 5 s."""
 
 Lowering = Callable[[Planner, Node], str | None]
 LOWERINGS: dict[str, Lowering] = {}
@@ -135,6 +139,8 @@ def lower_attention(p: Planner, node: Node) -> str | None:
     q_type, k_type, v_type = p.types[q], p.types[k], p.types[v]
     heads: int = node.attrs.heads
     lead = q_type.shape[:-2]
+    if not all(map(is_positive, (q_type.shape[-2], k_type.shape[-2]))):
+        return "for some sizes there are no tokens, which no kernel takes"
     if k_type.shape[:-2] != v_type.shape[:-2]:
         return "keys and values have different leading dimensions"
     relative = relative_positions(p, positions)
@@ -238,6 +244,8 @@ def lower_embedding(p: Planner, node: Node) -> str | None:
     tables, ids = node.inputs[::2], node.inputs[1::2]
     if any(table not in p.graph.constants for table in tables):
         return "a table is computed, not constant"
+    if len(tables) > MOST_TABLES:
+        return f"it has more than {MOST_TABLES} tables"
     if any(p.types[i].dtype not in ("i64", "i32") for i in ids if i is not None):
         return "ids are not 32- or 64-bit integers"
     y = p.define(node)

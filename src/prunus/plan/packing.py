@@ -49,6 +49,7 @@ class _Analysis:
     ) -> None:
         self.graph, self.types, self.batch, self.length = graph, types, batch, length
         self.kinds: dict[str, Kind] = {}
+        self.producers = graph.producers()
 
     def rule(self, attentions: list[Node]) -> PackingRule | str:
         masks = {(*node.inputs, None)[3] for node in attentions}
@@ -62,18 +63,39 @@ class _Analysis:
             if kind is None:
                 return f"{node.name} ({node.op}) may read padding"
             self.kinds[node.name] = kind
+        if other := self._in_another_order():
+            return f"the tokens of {other} may lie in another order"
         if mask is not None and not self._is_made_first(mask):
             return f"the mask {mask} is not made from the inputs alone"
         return PackingRule(self.batch, self.length, mask, self._splits())
+
+    def _in_another_order(self) -> str | None:
+        """A value with as many tokens, but not known to have them sequence by sequence: the planner
+        tells by their number which tokens are left out.
+        """
+        tokens = product((self.batch, self.length))
+        ordered = set[str]()
+        for name, type in self.types.items():
+            if type.dtype != "f32" or not type.rank or product(type.shape[:-1]) != tokens:
+                continue
+            if type.shape[:2] != (self.batch, self.length) and not self._keeps_order(name, ordered):
+                return name
+            ordered.add(name)
+        return None
+
+    def _keeps_order(self, name: str, ordered: set[str]) -> bool:
+        """Whether a value has its tokens in the order of its operands that have as many."""
+        node = self.producers.get(name)
+        return node is not None and node.op in BY_ROW and any(x in ordered for x in node.inputs)
 
     def _hides_keys(self, mask: TensorType) -> bool:
         return mask.shape == (self.batch, 1, 1, self.length)
 
     def _is_made_first(self, mask: str) -> bool:
         """Whether a value is computed by NumPy before any kernel runs."""
-        producers, behind = self.graph.producers(), [mask]
+        behind = [mask]
         while behind:
-            node = producers.get(behind.pop())
+            node = self.producers.get(behind.pop())
             if node is not None:
                 if self.kinds[node.name] != "plain" or node.op in COMPUTED_BY_KERNELS:
                     return False
@@ -126,6 +148,8 @@ class _Analysis:
         values = [*self.graph.inputs, *self.graph.outputs]
         if any(self.types[name].shape[:1] != (self.batch,) for name in values):
             return False
+        if not all(map(self._has_batch_in_front, self.types.values())):
+            return False
         return all(self._keeps_batch(node) for node in self.graph.nodes)
 
     def _keeps_batch(self, node: Node) -> bool:
@@ -141,6 +165,12 @@ class _Analysis:
             and all(axis % len(shape) for axis in axes for shape in shapes)
             and all(shape[0] == self.batch for shape in shapes)
         )
+
+    def _has_batch_in_front(self, type: TensorType) -> bool:
+        """Whether the batch is the first axis, or in it with the length, and in no other."""
+        own, (first, *rest) = symbols(self.batch), (*type.shape, 1)
+        in_front = first in (self.batch, product((self.batch, self.length)))
+        return (in_front or not symbols(first) & own) and not any(symbols(d) & own for d in rest)
 
     def _has_batch(self, type: TensorType) -> bool:
         return bool(type.symbols() & symbols(self.batch))

@@ -18,11 +18,9 @@ import numpy as np
 
 from prunus.errors import InputError, SavedModelError
 from prunus.ir import Constant
+from prunus.runtime.memory import usable_memory
 from prunus.runtime.saved_description import WEIGHTS, StoredConstant
 from prunus.sparsity import BlockSparse, Pattern, check_block
-
-_MAX_ELEMENTS = 1 << 36
-"""Elements of a constant when it is dense: a few stored blocks could claim to be more."""
 
 _MAX_HEADER = 8 + 100_000_000
 """Largest header that the library reads."""
@@ -131,9 +129,13 @@ def read_constant(name: str, stored: StoredConstant, tensors: Tensors) -> Consta
         SavedModelError: the tensors are missing, of other shapes or dtypes, or hold what they must
             not: indices out of range, NaN, in a measured weight also infinity.
     """
-    elements = math.prod(stored.shape)
-    if elements > _MAX_ELEMENTS:
-        raise SavedModelError(f"the constant {name!r} claims {elements} elements, which is absurd")
+    block = stored.block or (1,) * len(stored.shape)
+    padded = [-(-size // max(b, 1)) * b for size, b in zip(stored.shape, block, strict=False)]
+    if 4 * math.prod(padded) > usable_memory():
+        raise SavedModelError(
+            f"the constant {name!r} claims {math.prod(padded)} elements, which is absurd: they do "
+            "not fit into this machine's memory"
+        )
     if stored.pattern is not None:
         _check_pattern(name, stored.pattern, stored.shape)
     if stored.storage == "dense":
