@@ -43,7 +43,7 @@ WRONG: dict[str, tuple[str, Change, str]] = {
         "attention", lambda step: {"units": BATCH * -3}, "units of a tile is -6",
     ),
     "units beyond any memory": (
-        "attention", lambda step: {"units": BATCH * (1 << 62)}, f"is {1 << 63}",
+        "attention", lambda step: {"units": BATCH * (1 << 61)}, f"is {1 << 62}",
     ),
     "tokens below 0": ("linear", lambda step: {"tokens": BATCH * SEQ * -1}, "tokens is -18"),
     "an argument below 0": ("attention", argument("heads", -2), "heads is -2"),
