@@ -29,18 +29,21 @@ class SizeCheck:
         """
         for type, name in self._names.items():
             shape = type.sizes(sizes)
-            given = ", ".join(f"{symbol} = {sizes[symbol]}" for symbol in sorted(type.symbols()))
             if min(shape, default=0) < 0:
                 raise InputError(
-                    f"{name} would have the shape {list(shape)} for {given}: "
+                    f"{name} would have the shape {list(shape)}{_given(type, sizes)}: "
                     "the model does not take inputs of these sizes"
                 )
             # An axis without elements counts as one: others of its length may be made on the way.
             nbytes = math.prod(max(size, 1) for size in shape) * DTYPES[type.dtype].itemsize
             if max_bytes is not None and nbytes > max_bytes:
-                raise memory_error(
-                    f"{name} = {type}" + f" with {given}" * bool(given), nbytes, max_bytes
-                )
+                raise memory_error(f"{name} = {type}{_given(type, sizes)}", nbytes, max_bytes)
+
+
+def _given(type: TensorType, sizes: Mapping[str, int]) -> str:
+    """The sizes that decided a shape, for an error about it."""
+    given = ", ".join(f"{symbol} = {sizes[symbol]}" for symbol in sorted(type.symbols()))
+    return f" for {given}" if given else ""
 
 
 def memory_error(what: str, nbytes: int, max_bytes: int) -> InputError:
