@@ -183,9 +183,18 @@ class Editor:
     def _find(self, node: Node, rewrites: Sequence[Rewrite]) -> Replacement:
         for each in rewrites:
             found = each(self, node)
-            if found is not None and self.type_of(found[0]) == node.type:
+            if found is not None and self._fits(found[0], node):
                 return found
         return None
+
+    def _fits(self, operand: Operand, node: Node) -> bool:
+        """Whether a replacement has the node's type. A rule looks at a pattern, and an op may still
+        not take what it bound: a scale that is infinite, say.
+        """
+        try:
+            return self.type_of(operand) == node.type
+        except GraphError:
+            return False
 
     def _replace(self, node: Node, operand: Operand) -> Node | str:
         """Put an operand in the place of `node`: the new node, or the name of an existing value."""
