@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from prunus.frontend.snapshot import SharedWeights, take_snapshot
 from prunus.identity import identity
 from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
-from prunus.plan import Options, make_options
+from prunus.plan import Options, make_options, option_names
 from prunus.runtime.saved import SavedModel, load_model, save_model
 from prunus.versions import package_versions, source_digest
 
@@ -120,10 +119,10 @@ def from_pretrained(
     """
     from prunus.frontend import hub
 
-    known = {*inspect.signature(make_options).parameters}
-    if unknown := options.keys() - known:
+    if unknown := options.keys() - set(option_names()):
+        known = ", ".join(sorted(option_names()))
         raise InputError(
-            f"from_pretrained has no option {min(unknown)!r}; it takes {', '.join(sorted(known))}. "
+            f"from_pretrained has no option {min(unknown)!r}; it takes {known}. "
             "The classes in prunus.hf take the keywords of transformers"
         )
     checkpoint = hub.resolve(

@@ -16,19 +16,12 @@ import prunus
 from prunus import cache
 from prunus import model as model_module
 from prunus.errors import SavedModelError
-from prunus.frontend.inputs import Input
-from prunus.frontend.structure import Signature, Structure
 from prunus.model import CompiledModel, Source
 from prunus.plan import make_options
-from tests.native.encoder import VOCABULARY, encoder, sentences
+from tests.native.encoder import SIGNATURE, VOCABULARY, encoder, sentences
 from tests.runtime.processes import in_a_child, needs_fork, run_python
 
 INPUTS = sentences(3, 9)
-SIGNATURE = Signature(
-    (Input("input_ids", "i64"), Input("attention_mask", "i64")),
-    Structure("tuple", parts=(Structure("tensor"),) * 2),
-    ("input_ids", "attention_mask"),
-)
 MOST_BYTES = 10_000
 
 without_datasets = pytest.mark.skipif(

@@ -17,6 +17,7 @@ from prunus.frontend import checkpoint, hub
 from prunus.reporting.measure import _key
 from prunus.runtime import saved
 from prunus.versions import package_versions, source_digest
+from tests.small_bert import SMALL
 
 
 def test_versions_of_what_is_installed() -> None:
@@ -45,9 +46,7 @@ def test_a_cached_import_is_made_again_after_an_upgrade(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
-    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-                        intermediate_size=64, vocab_size=100)  # fmt: skip
-    BertModel(config).save_pretrained(tmp_path / "model")
+    BertModel(BertConfig(**SMALL)).save_pretrained(tmp_path / "model")
     loads = []
     load_module = checkpoint.load_module
 
@@ -93,9 +92,7 @@ def test_a_sound_cache_entry_survives_what_is_no_fault_of_its_own(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
-    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-                        intermediate_size=64, vocab_size=100)  # fmt: skip
-    BertModel(config).save_pretrained(tmp_path / "model")
+    BertModel(BertConfig(**SMALL)).save_pretrained(tmp_path / "model")
     ids = torch.ones(1, 5, dtype=torch.int64)
     before = prunus.from_pretrained(tmp_path / "model", threads=1)(input_ids=ids)
     entries = sorted((tmp_path / "cache").rglob("prunus.json"))

@@ -1,9 +1,15 @@
 """A small pruned encoder for question answering, as a front end would import it."""
 
+from pathlib import Path
+
 import numpy as np
 
+from prunus.frontend.inputs import Input
+from prunus.frontend.structure import Signature, Structure
 from prunus.ir import Graph
+from prunus.model import CompiledModel, Source
 from prunus.passes import run_passes
+from prunus.plan import make_options
 from tests.graphs import (
     BATCH,
     MAX_SEQ,
@@ -66,6 +72,21 @@ def encoder(
     parts = [b.add("slice", logits, axis=2, start=i, stop=i + 1, step=1) for i in (0, 1)]
     spans = [b.reshape(part, BATCH, SEQ) for part in parts]
     return run_passes(b.graph(*spans, limits={"seq": MAX_SEQ}))
+
+
+SIGNATURE = Signature(
+    (Input("input_ids", "i64"), Input("attention_mask", "i64")),
+    Structure("tuple", parts=(Structure("tensor"),) * 2),
+    ("input_ids", "attention_mask"),
+)
+"""How the encoder is called: by position or name."""
+
+
+def save_encoder(folder: Path) -> Path:
+    """The encoder as a saved model in a new folder, which is returned."""
+    model = CompiledModel(encoder(), SIGNATURE, make_options(), Source("encoder"))
+    model.save_pretrained(folder)
+    return folder
 
 
 def sentences(batch: int, seq: int, seed: int = 0) -> Arrays:

@@ -22,7 +22,7 @@ def write(path: Path, text: str = "") -> Path:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A file that is none of the model's."""
+    """A file that does not belong to the model."""
     return write(tmp_path / "home" / "id_rsa", "private key")
 
 

@@ -7,11 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prunus.frontend.inputs import Input
-from prunus.frontend.structure import Signature, Structure
-from prunus.model import CompiledModel, Source
-from prunus.plan import make_options
-from tests.native.encoder import encoder
+from tests.native.encoder import save_encoder
 from tests.runtime.processes import run_python
 
 MODEL = """
@@ -99,15 +95,7 @@ PROGRAMS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved encoder."""
-    names = ("input_ids", "attention_mask")
-    signature = Signature(
-        tuple(Input(name, "i64") for name in names),
-        Structure("tuple", parts=(Structure("tensor"),) * 2),
-        names,
-    )
-    path = tmp_path_factory.mktemp("green") / "model"
-    CompiledModel(encoder(), signature, make_options(), Source("encoder")).save_pretrained(path)
-    return path
+    return save_encoder(tmp_path_factory.mktemp("green") / "model")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -23,18 +23,15 @@ import psutil
 import pytest
 
 import prunus
-from prunus.frontend.inputs import Input
-from prunus.frontend.structure import Signature, Structure
 from prunus.kernels.normalize import LayerNorm
 from prunus.kernels.target import parse_target
-from prunus.model import CompiledModel, Source
-from prunus.plan import make_options
+from prunus.model import CompiledModel
 from prunus.runtime import pool as pools
 from prunus.runtime import walker
 from prunus.runtime.arena import aligned_words
 from prunus.runtime.pool import SPIN_SECONDS, Pool, function_address
 from tests.graphs import Arrays
-from tests.native.encoder import encoder, sentences
+from tests.native.encoder import save_encoder, sentences
 from tests.runtime.processes import in_a_child, needs_fork, run_python, start_child
 
 MOST_SPINNING = 100e-6
@@ -52,15 +49,7 @@ needs_affinity = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved encoder."""
-    names = ("input_ids", "attention_mask")
-    signature = Signature(
-        tuple(Input(name, "i64") for name in names),
-        Structure("tuple", parts=(Structure("tensor"),) * 2),
-        names,
-    )
-    path = tmp_path_factory.mktemp("guest") / "model"
-    CompiledModel(encoder(), signature, make_options(), Source("encoder")).save_pretrained(path)
-    return path
+    return save_encoder(tmp_path_factory.mktemp("guest") / "model")
 
 
 @pytest.fixture(scope="module", params=[1, 2])

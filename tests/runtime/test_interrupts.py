@@ -24,8 +24,6 @@ from hypothesis import settings
 
 import prunus
 from prunus import cache, native_threads
-from prunus.frontend.inputs import Input
-from prunus.frontend.structure import Signature, Structure
 from prunus.ir import bind_sizes
 from prunus.kernels import compiler, llvm_access
 from prunus.model import CompiledModel, Source
@@ -34,7 +32,7 @@ from prunus.runtime.executable import Executable
 from prunus.runtime.trace import Recorder
 from tests.graphs import Arrays, GraphBuilder
 from tests.native.decisions import Decisions, compiled, run
-from tests.native.encoder import encoder, sentences
+from tests.native.encoder import SIGNATURE, encoder, sentences
 from tests.runtime.interrupts import KINDS, Stop, count_points, stop_after, stop_at
 from tests.runtime.processes import in_a_child, needs_fork, wait_until
 
@@ -192,14 +190,6 @@ def process_state() -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def signature() -> Signature:
-    """That of the encoder."""
-    return Signature(
-        (Input("input_ids", "i64"), Input("attention_mask", "i64")),
-        Structure("tuple", parts=(Structure("tensor"),) * 2),
-    )
-
-
 @pytest.mark.parametrize("how", ["compile", "load"])
 def test_compiling_and_loading_stopped_at_any_point(how: str, tmp_path: Path) -> None:
     options = make_options(tune="race", threads=2)
@@ -209,7 +199,7 @@ def test_compiling_and_loading_stopped_at_any_point(how: str, tmp_path: Path) ->
     def make() -> CompiledModel:
         if how == "load":
             return prunus.load(folder, threads=2)
-        return CompiledModel(graph, signature(), options, Source("encoder"))
+        return CompiledModel(graph, SIGNATURE, options, Source("encoder"))
 
     def answers() -> bytes:
         return b"".join(each.tobytes() for each in make()(**inputs))
@@ -220,7 +210,7 @@ def test_compiling_and_loading_stopped_at_any_point(how: str, tmp_path: Path) ->
         assert process_state() == before
         return came
 
-    CompiledModel(graph, signature(), options, Source("encoder")).save_pretrained(folder)
+    CompiledModel(graph, SIGNATURE, options, Source("encoder")).save_pretrained(folder)
     wanted = fresh(answers)  # the choices are remembered from now on
     total = count_in_a_child(make)
     came = [

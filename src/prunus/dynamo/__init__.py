@@ -17,7 +17,6 @@ where torch's would.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -38,7 +37,7 @@ from prunus.dynamo.split import SplitModel
 from prunus.errors import InputError, PrunusError, UnsupportedOperatorError
 from prunus.frontend.snapshot import count_changes
 from prunus.model import CompiledModel
-from prunus.plan import make_options
+from prunus.plan import make_options, option_names
 
 MODES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
@@ -74,8 +73,8 @@ def backend(
             f"unknown mode {mode!r} for the backend prunus; it knows {', '.join(MODES)}"
         )
     options = {**MODES[mode or "default"], **(options or {})}
-    known = inspect.signature(make_options).parameters
-    if unknown := sorted(options.keys() - known.keys()):
+    known = option_names()
+    if unknown := sorted(options.keys() - set(known)):
         raise InputError(
             f"unknown option {unknown[0]!r} for the backend prunus; it knows {', '.join(known)}"
         )

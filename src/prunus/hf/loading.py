@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from prunus.frontend import hub
 from prunus.frontend.weights import in_one_line
 from prunus.hf.keywords import check_known
 from prunus.hf.tasks import Task
-from prunus.plan import make_options
+from prunus.plan import option_names
 from prunus.runtime.companions import COMPANIONS, CONFIG, real_place
 from prunus.runtime.saved_description import DESCRIPTION, WEIGHTS
 
@@ -159,5 +158,5 @@ def check_options(options: Mapping[str, Any], others: tuple[str, ...]) -> None:
     Raises:
         TypeError: it is unknown; the message names the closest known one.
     """
-    known = (*inspect.signature(make_options).parameters, *others)
+    known = (*option_names(), *others)
     check_known("from_pretrained", options, known)

@@ -65,7 +65,7 @@ AXES = Kind(
 COUNT = Kind("an integer of at least 1", lambda value: _is_integer(value) and value >= 1)
 INDEX = Kind("an integer", _is_integer)
 DIM = Kind("a size of at least 0 or an expression of sizes", _is_dim)
-SHAPE = Kind(f"a tuple of at most {MAX_RANK} sizes", lambda value: _is_tuple_of(_is_dim)(value))
+SHAPE = Kind("a tuple of sizes", _is_tuple_of(_is_dim))
 FLAG = Kind("True or False", lambda value: isinstance(value, bool))
 NUMBER = Kind("a number", _is_number)
 FINITE = Kind("a finite number", _is_finite)

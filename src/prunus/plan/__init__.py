@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from prunus.ir import Graph, Node
 from prunus.plan.lower import LOWERINGS
-from prunus.plan.options import Options, make_options
+from prunus.plan.options import Options, make_options, option_names
 from prunus.plan.planner import Planner
 from prunus.plan.race import Choices
 from prunus.plan.schedule import schedule
 from prunus.runtime.program import Program
 
-__all__ = ["Options", "make_options", "make_plan"]
+__all__ = ["Options", "make_options", "make_plan", "option_names"]
 
 
 def make_plan(graph: Graph, options: Options) -> Program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -77,6 +78,11 @@ def _runnable(text: str) -> Target:
             "its assembly with `prunus.kernels`"
         )
     return target
+
+
+def option_names() -> tuple[str, ...]:
+    """The names of the options that `make_options` takes."""
+    return tuple(inspect.signature(make_options).parameters)
 
 
 def _block(block: object) -> Block | Literal["auto"]:

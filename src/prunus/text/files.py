@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus.documents import MAX_BYTES, MAX_DEPTH, is_deep
 from prunus.errors import CheckpointError
 from prunus.text.panics import guarded
-from prunus.text.tokenizer_rules import MAX_BYTES, check_tokenizer
+from prunus.text.tokenizer_rules import check_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,9 +28,6 @@ WORD_PIECE = frozenset(
     ["bert", "convbert", "distilbert", "electra", "layoutlm", "mobilebert", "nomicbert"]
 )
 """Types of models whose `vocab.txt` is that of BERT; others number or join tokens otherwise."""
-
-_MAX_DEPTH = 64
-"""Objects and lists inside of each other; a tokenizer has up to 8."""
 
 
 def read_object(files: Files, name: str) -> dict[str, Any]:
@@ -61,7 +59,10 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is not readable JSON ({error}): copy it again from the checkpoint"
         ) from error
-    _check_depth(path, document)
+    if is_deep(document):  # `repr` and the parser of the library could not follow
+        raise CheckpointError(
+            f"{path} is nested deeper than {MAX_DEPTH} levels: copy it again from the checkpoint"
+        )
     return document
 
 
@@ -105,19 +106,6 @@ def _read_text(path: Path) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number in JSON")
-
-
-def _check_depth(path: Path, document: Any) -> None:
-    """Refuse what `repr` and the parser of the library could not follow."""
-    level = [document]
-    for _ in range(_MAX_DEPTH):
-        inner = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [x for values in inner for x in values if isinstance(x, dict | list)]
-        if not level:
-            return
-    raise CheckpointError(
-        f"{path} is nested deeper than {_MAX_DEPTH} levels: copy it again from the checkpoint"
-    )
 
 
 def _whole(files: Files) -> Tokenizer:

@@ -1,7 +1,7 @@
 """How sentence-transformers makes the vector of a text, read from the files that it writes.
 
-What its `encode` would do is done here too or refused by name: a setting that is left out would
-give other vectors without a word.
+What its `encode` would do is done here too or refused by name: a setting that is ignored would
+silently give other vectors.
 """
 
 from __future__ import annotations

@@ -15,9 +15,6 @@ from typing import Any
 
 from prunus.errors import CheckpointError
 
-MAX_BYTES = 1 << 26
-"""Largest file; that of Gemma 3, with 262,144 tokens, has 33 MB."""
-
 _MAX_LETTERS = 1 << 23
 """Letters of all tokens together; 262,144 tokens have about 2 million. A trie of tokens takes some
 150 bytes for a letter."""
