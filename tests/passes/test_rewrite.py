@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from prunus.errors import GraphError
-from prunus.ir import Graph, verify
+from prunus.ir import Attrs, Graph, Node, TensorType, verify
 from prunus.passes.pattern import Call, Value, constant, either, number, op, variable
 from prunus.passes.rewrite import Notes, Replacement, Rule, apply_rewrites, rewrite
 from tests.graphs import GraphBuilder
@@ -148,3 +148,18 @@ def test_nodes_that_nothing_needs_vanish() -> None:
     b.add("exp", b.add("tanh", b.input("x", "f32[2]")))
     graph = b.graph(b.add("relu", "x"))
     assert [node.op for node in apply_rewrites(graph, (), []).nodes] == ["relu"]
+
+
+def test_a_call_like_a_node_changes_what_is_named() -> None:
+    node = Node(
+        "y", "linear", ("x", "w", None, "r"), Attrs(activation="none"), TensorType("f32", (2,))
+    )
+    assert Call.like(node).operands == node.inputs
+    assert Call.like(node, bias="b").operands == ("x", "w", "b", "r")
+    assert Call.like(node, residual=None).operands == ("x", "w")
+    made = Call.like(node, {"activation": "relu"}, x="z")
+    assert (made.op, made.operands, made.attrs) == (
+        "linear", ("z", "w", None, "r"), {"activation": "relu"},
+    )  # fmt: skip
+    with pytest.raises(GraphError, match="no operand 'gamma'"):
+        Call.like(node, gamma="g")

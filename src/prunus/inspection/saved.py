@@ -10,7 +10,7 @@ import numpy as np
 from prunus.inspection.roles import Heads, Place, Role
 from prunus.inspection.tensors import InMemory
 from prunus.ir import Graph
-from prunus.passes.heads import layer_behind
+from prunus.passes.heads import ROLES, layer_behind
 from prunus.runtime.saved import SavedModel, load_model
 from prunus.runtime.saved_constants import split_constants
 
@@ -29,7 +29,7 @@ def saved_entries(folder: Path) -> tuple[SavedModel, Iterator[Entry]]:
 
 
 def _entries(graph: Graph) -> Iterator[Entry]:
-    linear = {str(node.inputs[1]) for node in graph.nodes if node.op == "linear"}
+    linear = {node["weight"] for node in graph.nodes if node.op == "linear"}
     tables = {
         str(name) for node in graph.nodes if node.op == "embedding" for name in node.inputs[::2]
     }
@@ -53,11 +53,11 @@ def _heads(graph: Graph) -> dict[str, Heads]:
         if node.op != "attention":
             continue
         count = int(node.attrs.heads)
-        layers = [layer_behind(str(name), producers) for name in node.inputs[:3]]
-        names = [str(layer[0].inputs[1]) for layer in layers if layer is not None]
+        layers = [layer_behind(node[role], producers) for role in ROLES]
+        names = [layer[0]["weight"] for layer in layers if layer is not None]
         for name in names:
             found[name] = Heads(0, count, names.count(name))
         readers = users.get(node.name, [])
         if len(readers) == 1 and readers[0].op == "linear":
-            found[str(readers[0].inputs[1])] = Heads(1, count)
+            found[readers[0]["weight"]] = Heads(1, count)
     return found

@@ -52,10 +52,15 @@ class Attrs(Mapping[str, AttrValue]):
         return f"Attrs({self._items})"
 
 
+OPERANDS: dict[str, Mapping[str, int]] = {}
+"""The position of each named operand of each op: entered by the op table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """`name = op(inputs) {attrs} : type`. An input is another node's, an input's or a constant's
-    name, or None.
+    name, or None. Operands are also read by the names that the op table gives them: `node["x"]`,
+    and `node.get("bias")` where it may be left out.
     """
 
     name: str
@@ -63,6 +68,30 @@ class Node:
     inputs: tuple[str | None, ...]
     attrs: Attrs
     type: TensorType
+
+    def __getitem__(self, operand: str) -> str:
+        """The value that an operand is. Raises GraphError where it is left out."""
+        name = self.get(operand)
+        if name is None:
+            raise GraphError(f"{self.op} {self.name} has no {operand}")
+        return name
+
+    def get(self, operand: str) -> str | None:
+        """The value that an operand is, None where it is left out. Raises GraphError for a name
+        that no operand of the op has.
+        """
+        position = operand_position(self.op, operand)
+        return self.inputs[position] if position < len(self.inputs) else None
+
+
+def operand_position(op: str, operand: str) -> int:
+    """Where an operand stands. Raises GraphError for a name that no operand of the op has."""
+    positions = OPERANDS.get(op, {})
+    if operand not in positions:
+        raise GraphError(
+            f"{op} has no operand {operand!r}; it has {', '.join(positions) or 'none'}"
+        )
+    return positions[operand]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

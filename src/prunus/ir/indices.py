@@ -8,6 +8,7 @@ import numpy as np
 
 from prunus.errors import InputError
 from prunus.ir.graph import Graph, Node
+from prunus.ir.rules import pairs
 
 VIEWS = frozenset({"reshape", "expand", "permute", "cast"})
 """Ops whose result has every element of the operand."""
@@ -22,8 +23,8 @@ def index_limits(graph: Graph) -> dict[str, int]:
     types = graph.types()
     limits: dict[str, int] = {}
     for node in graph.nodes:
-        if node.op in VIEWS and node.type.dtype in ("i32", "i64") and node.inputs[0] in names:
-            names[node.name] = names[node.inputs[0]]
+        if node.op in VIEWS and node.type.dtype in ("i32", "i64") and node["x"] in names:
+            names[node.name] = names[node["x"]]
         for table, axis, index in _look_ups(node):
             size = types[table].shape[axis]
             if index in names and isinstance(size, int):
@@ -56,17 +57,13 @@ def _look_ups(node: Node) -> Iterator[tuple[str, int, str]]:
     """The tables that a node reads: each with the axis that is indexed, and the index."""
     match node.op:
         case "embedding":
-            pairs = [(table, 0, ids) for table, ids in zip(*_halves(node), strict=True)]
+            found = [(table, 0, ids) for table, ids in zip(*pairs(node.inputs), strict=True)]
         case "gather":
-            pairs = [(node.inputs[0], node.attrs.axis, node.inputs[1])]
+            found = [(node["x"], node.attrs.axis, node["index"])]
         case "index":
-            pairs = [(node.inputs[0], axis, ids) for axis, ids in enumerate(node.inputs[1:])]
+            found = [(node["x"], axis, ids) for axis, ids in enumerate(node.inputs[1:])]
         case _:
             return
-    for table, axis, index in pairs:
+    for table, axis, index in found:
         if table is not None and index is not None:
             yield table, axis, index
-
-
-def _halves(node: Node) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
-    return node.inputs[::2], node.inputs[1::2]

@@ -37,7 +37,7 @@ from prunus.ir.attributes import (
     check_attributes,
 )
 from prunus.ir.dims import Expr, evaluate
-from prunus.ir.graph import Attrs
+from prunus.ir.graph import OPERANDS, Attrs
 from prunus.ir.rules import TypeRule
 from prunus.ir.types import DTYPES, TensorType
 
@@ -86,6 +86,11 @@ OPS: dict[str, Op] = {}
 def op(name: str, inputs: str, *, type: TypeRule, meaning: Meaning, **attrs: Kind) -> Op:
     """Enter an op into the table; keyword arguments beyond the named ones are its attributes."""
     OPS[name] = Op(name, tuple(inputs.split()), attrs, type, meaning)
+    OPERANDS[name] = {
+        operand.removesuffix("?"): position
+        for position, operand in enumerate(OPS[name].inputs)
+        if not operand.startswith("*")
+    }
     return OPS[name]
 
 
@@ -269,7 +274,7 @@ op("rms_norm", "x gamma", eps=EPSILON, type=rules.norm_type,
    meaning=lambda a, x, gamma: numeric.rms_norm(x, gamma, a.eps))  # fmt: skip
 op("rotary", "x cos sin", heads=COUNT, type=rules.rotary_type,
    meaning=lambda a, x, cos, sin: numeric.rotary(x, cos, sin, a.heads))  # fmt: skip
-op("attention", "q k v mask? key_table? key_index? query_table? query_index?",
+op("attention", "query key value mask? key_table? key_index? query_table? query_index?",
    heads=COUNT, scale=FINITE, causal=FLAG, type=attention_type, meaning=attend)  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prunus.ir import Graph, product
 from prunus.passes.fold_constants import drop_no_op, drop_permute
-from prunus.passes.pattern import Call, Value, op, variable, without_trailing_none
+from prunus.passes.pattern import Call, Value, op, variable
 from prunus.passes.rewrite import Notes, Replacement, apply_rewrites, rewrite
 
 x = variable("x")
@@ -77,12 +77,12 @@ flat = op.reshape(x).shared().named("flat")
 @rewrite(op.reshape(op.linear(flat, ...).named("linear")).named("outer"))
 def linear_between_reshapes(x: Value, flat: Value, linear: Value, outer: Value) -> Replacement:
     """A layer works on the last axis alone, so the others need not be joined and split for it."""
-    if linear.node is None or len(without_trailing_none(linear.inputs)) > 3:
+    if linear.node is None or linear.node.get("residual") is not None:
         return None
     shapes = (x.type.shape, flat.type.shape, linear.type.shape, outer.type.shape)
     if shapes[0][-1:] != shapes[1][-1:] or shapes[0][:-1] != shapes[3][:-1]:
         return None
     if shapes[2][-1:] != shapes[3][-1:]:
         return None
-    call = Call("linear", (x, *linear.inputs[1:]), linear.node.attrs)
+    call = Call.like(linear.node, x=x)
     return call, "the layer reads the last axis alone, so nothing is reshaped for it"

@@ -48,8 +48,7 @@ def layer_features(
 
     An output is constant where its row of the weight is zero at every input that varies.
     """
-    weight = constants.get(str(node.inputs[1]))
-    bias = (*node.inputs, None)[2]
+    weight, bias = constants.get(node["weight"]), node.get("bias")
     if weight is None or (bias is not None and bias not in constants):
         return None
     if x is None:
@@ -94,11 +93,11 @@ def _row(
     """The row of a node's value, from those of its operands."""
     if node.op == "linear":
         row = layer_features(node, rows[0], graph.constants, empty)
-        if row is None or (*node.inputs, None, None)[3] is None:
+        if row is None or node.get("residual") is None:
             return row
         return None if rows[3] is None else row + rows[3]
     if node.op == "attention":
-        mask = (*node.inputs, None)[3]
+        mask = node.get("mask")
         return _attention(rows[2], None if mask is None else types[mask])
     known = [row for row in rows if row is not None]
     if len(known) < len(rows) or not known:

@@ -18,6 +18,7 @@ from functools import cache
 import numpy as np
 
 from prunus.ir import DTYPES, Graph, Node
+from prunus.ir.graph import operand_position
 from prunus.passes.constant_features import (
     Row,
     constant_features,
@@ -44,7 +45,7 @@ def drop_empty(graph: Graph, notes: Notes) -> Graph:
 
 def _linear_weights(graph: Graph) -> int:
     """How many weights the linear layers have, one that several layers share counted once."""
-    names = {str(node.inputs[1]) for node in graph.nodes if node.op == "linear"}
+    names = {node["weight"] for node in graph.nodes if node.op == "linear"}
     shapes = (graph.constants[name].type.sizes({}) for name in names & graph.constants.keys())
     return sum(outputs * inputs for outputs, inputs in shapes)
 
@@ -65,16 +66,16 @@ class _Rules:
         for reader in self.users(edit.graph).get(node.name, ()):
             # Queries and keys that are all alike still have to be there, and a layer without
             # nonzeros makes them cheaply.
-            if reader.op == "attention" and node.name in reader.inputs[:2]:
+            if reader.op == "attention" and node.name in (reader["query"], reader["key"]):
                 return None
         return _for_all_tokens(node, row), "no input reaches it: one row for all tokens"
 
     def constant_branch(self, edit: Editor, node: Node) -> Replacement:
         """A layer of which no feature varies adds one row to its residual."""
-        residual = (*node.inputs, None, None)[3] if node.op == "linear" else None
+        residual = node.get("residual") if node.op == "linear" else None
         if residual is None:
             return None
-        x = self.rows(edit.graph).get(str(node.inputs[0]))
+        x = self.rows(edit.graph).get(node["x"])
         row = layer_features(node, x, edit.constants, self.empty)
         if row is None or not np.isfinite(row).all():
             return None
@@ -87,7 +88,7 @@ class _Rules:
         if named is None:
             return None
         weight, bias = named
-        x, (_, unread) = edit.value(str(node.inputs[0])), self.empty(edit.constants[weight])
+        x, (_, unread) = edit.value(node["x"]), self.empty(edit.constants[weight])
         row = self.rows(edit.graph).get(x.name, np.full(unread.size, np.nan))
         dead = unread | np.isfinite(row)
         # If all are dead, the layer itself is constant, which is another rule's affair.
@@ -96,28 +97,29 @@ class _Rules:
             return None
         array, folded = edit.constants[weight].dense(), ~part.kept & ~unread
         added = array[:, folded].astype(np.float64) @ row[folded]
-        operands = (
-            part.value,
-            NewConstant(reduced_name(weight), array[:, part.kept]),
-            _raised(edit, node, bias, added) if added.any() else bias,
-            *node.inputs[3:],
+        layer = Call.like(
+            node,
+            x=part.value,
+            weight=NewConstant(reduced_name(weight), array[:, part.kept]),
+            bias=_raised(edit, node, bias, added) if added.any() else bias,
         )
         counts = {
             f"for empty columns of {weight}": np.count_nonzero(~part.kept & unread),
             "constant and in the bias now": np.count_nonzero(folded),
         }
         why = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        return Call("linear", operands, node.attrs), f"{part.gone} are gone: {why}"
+        return layer, f"{part.gone} are gone: {why}"
 
 
 def constant_residual(edit: Editor, node: Node) -> Replacement:
     """A residual that is one row for all tokens goes into the bias."""
-    row = _row_for_all_tokens(edit, (*node.inputs, None, None)[3]) if node.op == "linear" else None
+    residual = node.get("residual") if node.op == "linear" else None
+    row = _row_for_all_tokens(edit, residual)
     if row is None:
         return None
-    layer = replace(node, inputs=node.inputs[:3])
-    total = _plus(edit, node, Call("linear", layer.inputs, layer.attrs), layer, row)
-    return total, f"{node.inputs[3]} is added as one row for all tokens"
+    layer = replace(node, inputs=node.inputs[: operand_position("linear", "residual")])
+    total = _plus(edit, node, Call.like(layer), layer, row)
+    return total, f"{residual} is added as one row for all tokens"
 
 
 def constant_addend(edit: Editor, node: Node) -> Replacement:
@@ -136,10 +138,10 @@ def _plus(edit: Editor, node: Node, x: Operand, maker: Node | None, row: Row) ->
     if not row.any():
         return x
     if maker is not None and maker.op in ("linear", "layer_norm"):
-        bias, activation = (*maker.inputs, None)[2], maker.attrs.get("activation", "none")
+        added = "bias" if maker.op == "linear" else "beta"
+        bias, activation = maker.get(added), maker.attrs.get("activation", "none")
         if activation == "none" and (bias is None or bias in edit.constants):
-            operands = (*maker.inputs[:2], _raised(edit, node, bias, row), *maker.inputs[3:])
-            return Call(maker.op, operands, maker.attrs)
+            return Call.like(maker, **{added: _raised(edit, node, bias, row)})
     return op.add(x, _constant(node, row))
 
 
@@ -163,6 +165,6 @@ def _for_all_tokens(node: Node, row: Row) -> Call:
 def _row_for_all_tokens(edit: Editor, name: str | None) -> Row | None:
     """The row, if that is what a value is."""
     node = edit.nodes.get(str(name))
-    source = edit.constants.get(str(node.inputs[0])) if node and node.op == "expand" else None
+    source = edit.constants.get(node["x"]) if node and node.op == "expand" else None
     row = constant_row(source) if source else None
     return row if node and row is not None and row.size == node.type.shape[-1] else None

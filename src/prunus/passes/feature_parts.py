@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from prunus.ir import Attrs, Graph, Node
+from prunus.ir import Graph, Node
 from prunus.passes.constant_features import BINARY, UNARY, constant_row
 from prunus.passes.heads import layer_behind
 from prunus.passes.pattern import Call, NewConstant, Operand, Value, op
@@ -19,6 +19,9 @@ from prunus.passes.rewrite import Editor
 
 REDUCED = ":reduced"
 """Ends the name of a constant that takes the place of another, as long as that is there too."""
+
+TABLES = ("key_table", "query_table")
+"""The operands of attention that have a row for each head."""
 
 
 class Part(NamedTuple):
@@ -47,7 +50,7 @@ def part_of(edit: Editor, x: Value, wanted: np.ndarray) -> Part | None:
     if node.op == "attention":
         return _attention(edit, node, wanted)
     if node.op in UNARY:
-        part = part_of(edit, edit.value(str(node.inputs[0])), wanted)
+        part = part_of(edit, edit.value(node["x"]), wanted)
         return part and part._replace(value=Call(node.op, (part.value,), node.attrs))
     if node.op in BINARY:
         return _binary(edit, node, wanted)
@@ -58,10 +61,10 @@ def part_of(edit: Editor, x: Value, wanted: np.ndarray) -> Part | None:
 
 def parameters(edit: Editor, layer: Node) -> tuple[str, str | None] | None:
     """The names of a linear layer's weight and bias, if these are constants."""
-    _, weight, bias = (*layer.inputs, None)[:3]
+    weight, bias = layer["weight"], layer.get("bias")
     if weight not in edit.constants or (bias is not None and bias not in edit.constants):
         return None
-    return str(weight), bias
+    return weight, bias
 
 
 def reduced_name(name: str) -> str:
@@ -111,7 +114,7 @@ def _by_place(after: Graph, before: Graph) -> dict[str, str]:
 
 def _binary(edit: Editor, node: Node, wanted: np.ndarray) -> Part | None:
     """An op on a value and a constant, which has a number for each feature or one for all."""
-    left, right = (edit.value(str(name)) for name in node.inputs)
+    left, right = edit.value(node["x"]), edit.value(node["y"])
     x, other = (left, right) if right.constant is not None else (right, left)
     if other.constant is None or constant_row(other.constant) is None:
         return None
@@ -131,24 +134,24 @@ def _attention(edit: Editor, node: Node, wanted: np.ndarray) -> Part | None:
     if live.all():
         return None
     features = {}
-    for name in map(str, node.inputs[:3]):
+    for name in (node["query"], node["key"], node["value"]):
         width = edit.types[name].shape[-1]
         assert isinstance(width, int), "verified"
         features[name] = np.repeat(live, width // heads)
     projections = _layers(edit, features)
     if projections is None:
         return None
-    mask, *positions = (*node.inputs, None)[3:]
-    if any(table is not None and table not in edit.constants for table in positions[::2]):
+    mask, tables = node.get("mask"), {name: node.get(name) for name in TABLES}
+    if any(table is not None and table not in edit.constants for table in tables.values()):
         return None
-    operands = (
-        *projections,
-        None if mask is None else _mask_of_heads(edit.value(mask), live),
-        *(_table_of_heads(edit, name, live) if i % 2 == 0 else name
-          for i, name in enumerate(positions)),
-    )  # fmt: skip
     count = int(np.count_nonzero(live))
-    call = Call("attention", operands, Attrs(node.attrs, heads=count))
+    call = Call.like(
+        node,
+        {"heads": count},
+        **dict(zip(("query", "key", "value"), projections, strict=True)),
+        mask=None if mask is None else _mask_of_heads(edit.value(mask), live),
+        **{name: _table_of_heads(edit, table, live) for name, table in tables.items()},
+    )
     kept = np.repeat(live, wanted.size // heads)
     return Part(call, kept, f"{heads - count} of {heads} heads of {node.name}")
 
@@ -201,7 +204,7 @@ def _layers(edit: Editor, wanted: Mapping[str, np.ndarray]) -> list[Operand] | N
 def _with_rows(edit: Editor, layer: Node, rows: np.ndarray) -> Call | None:
     """A linear layer with some rows of its weight; None if it has a residual."""
     found = parameters(edit, layer)
-    if found is None or (*layer.inputs, None, None)[3] is not None:
+    if found is None or layer.get("residual") is not None:
         return None
     weight, bias = found
     array = edit.constants[weight].dense()
@@ -209,4 +212,4 @@ def _with_rows(edit: Editor, layer: Node, rows: np.ndarray) -> Call | None:
         return None  # an error, which `sparsify` reports
     new_weight = NewConstant(reduced_name(weight), array[rows])
     new_bias = bias and NewConstant(reduced_name(bias), edit.constants[bias].dense()[rows])
-    return Call("linear", (layer.inputs[0], new_weight, new_bias), layer.attrs)
+    return Call.like(layer, weight=new_weight, bias=new_bias)

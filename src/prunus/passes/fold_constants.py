@@ -73,9 +73,9 @@ def drop_neutral(edit: Editor, node: Node) -> Replacement:
 
 def drop_no_op(edit: Editor, node: Node) -> Replacement:
     """A reshape, an expansion or a cast to the type that the operand has already."""
-    if node.op not in ("reshape", "expand", "cast") or node.inputs[0] is None:
+    if node.op not in ("reshape", "expand", "cast"):
         return None
-    operand = edit.value(node.inputs[0])
+    operand = edit.value(node["x"])
     if operand.type != node.type:
         return None
     return operand, f"{node.op} to {node.type}, which {operand.name} has already"
@@ -109,9 +109,9 @@ def double_negation(x: Value) -> Replacement:
 
 def shape_full(edit: Editor, node: Node) -> Replacement:
     """A tensor of one number is made in its final shape and dtype."""
-    if node.op not in ("reshape", "expand", "permute", "cast") or node.inputs[0] is None:
+    if node.op not in ("reshape", "expand", "permute", "cast"):
         return None
-    source = edit.value(node.inputs[0]).node
+    source = edit.value(node["x"]).node
     if source is None or source.op != "full":
         return None
     number = np.full((), source.attrs.value, DTYPES[source.type.dtype])

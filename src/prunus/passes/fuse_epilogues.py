@@ -73,12 +73,12 @@ def relu(x: Value) -> Replacement:
 
 def activation_of_linear(edit: Editor, node: Node) -> Replacement:
     """An activation that reads a plain layer, and is all that does."""
-    if node.op not in ACTIVATIONS or node.inputs[0] is None:
+    if node.op not in ACTIVATIONS:
         return None
-    layer = _sole_linear(edit, node.inputs[0])
+    layer = _sole_linear(edit, node["x"])
     if layer is None or layer.attrs.activation != "none":
         return None
-    call = op.linear(*layer.inputs, activation=node.op)
+    call = Call.like(layer, {"activation": node.op})
     return call, f"{node.op} is applied where {layer.name} stores its outputs"
 
 
@@ -86,12 +86,11 @@ def residual_of_linear(edit: Editor, node: Node) -> Replacement:
     """An addition of a layer's outputs, read by nothing else, and of a value of the same type."""
     if node.op != "add":
         return None
-    for name, other in (node.inputs, node.inputs[::-1]):
-        layer = None if name is None else _sole_linear(edit, name)
-        if layer is None or other is None or not _is_residual(edit.value(other), layer):
+    for name, other in ((node["x"], node["y"]), (node["y"], node["x"])):
+        layer = _sole_linear(edit, name)
+        if layer is None or not _is_residual(edit.value(other), layer):
             continue
-        x, weight, bias = (*layer.inputs, None)[:3]
-        call = Call("linear", (x, weight, bias, other), layer.attrs)
+        call = Call.like(layer, residual=other)
         return call, f"{other} is added where {layer.name} stores its outputs"
     return None
 
@@ -106,4 +105,4 @@ def _sole_linear(edit: Editor, name: str) -> Node | None:
     node = edit.value(name).node
     if node is None or node.op != "linear" or not edit.is_read_once(name):
         return None
-    return None if len(node.inputs) > 3 and node.inputs[3] is not None else node
+    return None if node.get("residual") is not None else node

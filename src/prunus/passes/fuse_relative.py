@@ -79,16 +79,16 @@ def relative_attention(edit: Editor, node: Node) -> Replacement:
     """The product of a softmax with the values, both with heads joined to the batch."""
     if node.op != "matmul" or node.type.rank != 3:
         return None
-    softmax = _unshaped(edit, edit.value(str(node.inputs[0])))
+    softmax = _unshaped(edit, edit.value(node["x"]))
     if not _is_softmax_of_heads(softmax) or not edit.is_read_once(softmax.name):
         return None
     batch, heads, queries, keys = softmax.type.shape
-    assert isinstance(heads, int), "checked"
-    chosen = _mask(edit, edit.value(str(softmax.inputs[0])))
+    assert isinstance(heads, int) and softmax.node is not None, "checked"
+    chosen = _mask(edit, edit.value(softmax.node["x"]))
     found = None if chosen is None else _scores(edit, _unshaped(edit, chosen[0]), heads)
     if chosen is None or found is None:
         return None
-    v = edit.value(str(node.inputs[1]))
+    v = edit.value(node["y"])
     width, depth = found.q.type.shape[-1], v.type.shape[-1]
     lead = product((batch, heads))
     wanted = ((lead, queries, width), (lead, keys, width), (lead, keys, depth))
@@ -123,7 +123,7 @@ def _is_softmax_of_heads(value: Value) -> bool:
 def _unshaped(edit: Editor, value: Value) -> Value:
     """What a value is a reshape of."""
     while value.node is not None and value.node.op == "reshape" and edit.is_read_once(value.name):
-        value = edit.value(str(value.inputs[0]))
+        value = edit.value(value.node["x"])
     return value
 
 
@@ -192,13 +192,13 @@ def _scaled(edit: Editor, value: Value) -> _Scaled:
         if node.op == "permute" and node.attrs.axes == SWAPPED:
             is_turned = not is_turned
         elif node.op in ("multiply", "divide"):
-            by = edit.value(str(node.inputs[1])).number
-            if not by or edit.types[str(node.inputs[0])] != value.type:
+            by = edit.value(node["y"]).number
+            if not by or edit.types[node["x"]] != value.type:
                 break
             factor = factor * by if node.op == "multiply" else factor / by
         else:
             break
-        value = edit.value(str(node.inputs[0]))
+        value = edit.value(node["x"])
     return _Scaled(value, factor, is_turned)
 
 
@@ -242,7 +242,7 @@ def _repeated(edit: Editor, value: Value, shape: Shape) -> Value | None:
         node = value.node
         if node is None or node.op not in ("reshape", "expand"):
             return None
-        source = edit.value(str(node.inputs[0]))
+        source = edit.value(node["x"])
         if node.op == "expand" and not _repeats_in_front(source.type.shape, value.type.shape):
             return None
         value = source

@@ -11,6 +11,7 @@ from prunus.ir import Graph, Node
 from prunus.sparsity import empty_heads
 
 ROLES = ("query", "key", "value")
+"""Operands of attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,7 @@ def head_report(graph: Graph) -> tuple[HeadReport, ...]:
     reports = []
     for node in graph.nodes:
         if node.op == "attention":
-            weights = {
-                role: _rows_behind(graph, str(name), producers)
-                for role, name in zip(ROLES, node.inputs, strict=False)
-            }
+            weights = {role: _rows_behind(graph, node[role], producers) for role in ROLES}
             empty = {
                 role: _indices(empty_heads(weight, node.attrs.heads, axis=0))
                 for role, weight in weights.items()
@@ -74,10 +72,9 @@ def layer_behind(value: str, producers: Mapping[str, Node]) -> tuple[Node, slice
     node = producers.get(value)
     if node is None or node.op == "linear":
         return None if node is None else (node, slice(None))
-    rows, layer = taken_features(node), producers.get(str(node.inputs[0]))
-    if rows is None or layer is None or layer.op != "linear":
-        return None
-    return layer, rows
+    rows = taken_features(node)
+    layer = None if rows is None else producers.get(node["x"])
+    return None if rows is None or layer is None or layer.op != "linear" else (layer, rows)
 
 
 def taken_features(node: Node) -> slice | None:
@@ -96,7 +93,7 @@ def _rows_behind(graph: Graph, value: str, producers: Mapping[str, Node]) -> np.
 
 
 def _weight(graph: Graph, node: Node) -> np.ndarray | None:
-    constant = graph.constants.get(str(node.inputs[1])) if node.op == "linear" else None
+    constant = graph.constants.get(node["weight"]) if node.op == "linear" else None
     return None if constant is None else constant.dense()
 
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 
 from prunus.ir import Graph, Node
-from prunus.passes.pattern import Call, NewConstant, Operand, Value, op
+from prunus.passes.heads import ROLES
+from prunus.passes.pattern import Call, NewConstant, Value, op
 from prunus.passes.rewrite import Editor, Notes, Replacement, apply_rewrites
 
-MERGED = 3
+MERGED = len(ROLES)
 """Queries, keys and values."""
 
 
@@ -23,22 +24,23 @@ def merge(edit: Editor, node: Node) -> Replacement:
     """Attention whose three operands are plain linear layers of one value."""
     if node.op != "attention":
         return None
-    layers = [edit.value(name) for name in node.inputs[:3] if name is not None]
-    if len({layer.name for layer in layers}) < 3 or not all(map(_is_plain_linear, layers)):
+    roles = {role: edit.value(node[role]) for role in ROLES}
+    layers = [layer for value in roles.values() if (layer := _plain_linear(value)) is not None]
+    if len({layer.name for layer in layers}) < MERGED:
         return None
-    x = layers[0].inputs[0]
-    if any(layer.inputs[0] != x or not edit.is_read_once(layer.name) for layer in layers):
+    x = layers[0]["x"]
+    if any(layer["x"] != x or not edit.is_read_once(layer.name) for layer in layers):
         return None
-    weights = [edit.value(str(layer.inputs[1])) for layer in layers]
-    biases = [_bias(edit, layer) for layer in layers]
+    weights = [edit.value(layer["weight"]) for layer in layers]
+    biases = [None if (name := layer.get("bias")) is None else edit.value(name) for layer in layers]
     if any(weight.constant is None for weight in weights) or not all(
         bias is None or bias.constant is not None for bias in biases
     ):
         return None
     merged = op.linear(x, _concatenate(weights), _concatenate_biases(biases, weights),
                        activation="none")  # fmt: skip
-    operands: list[Operand] = [*_slices(merged, weights, axis=layers[0].type.rank - 1)]
-    call = Call("attention", (*operands, *node.inputs[3:]), node.attrs)
+    slices = _slices(merged, weights, axis=layers[0].type.rank - 1)
+    call = Call.like(node, **dict(zip(roles, slices, strict=True)))
     return call, f"{', '.join(layer.name for layer in layers)} read {x} and are one layer"
 
 
@@ -61,16 +63,12 @@ def merged_names(name: str) -> tuple[str, ...]:
     return whole if len(whole) == MERGED else (name,)
 
 
-def _is_plain_linear(value: Value) -> bool:
+def _plain_linear(value: Value) -> Node | None:
+    """The layer that computes a value and does nothing besides."""
     node = value.node
     if node is None or node.op != "linear" or node.attrs.activation != "none":
-        return False
-    return len(node.inputs) < 4 or node.inputs[3] is None
-
-
-def _bias(edit: Editor, layer: Value) -> Value | None:
-    name = layer.inputs[2] if len(layer.inputs) > 2 else None
-    return None if name is None else edit.value(name)
+        return None
+    return None if node.get("residual") is not None else node
 
 
 def _concatenate(weights: list[Value]) -> NewConstant:

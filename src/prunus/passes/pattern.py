@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from prunus.ir import DTYPES, Constant, Node, TensorType
-from prunus.ir.graph import AttrValue
+from prunus.ir.graph import OPERANDS, AttrValue, operand_position
 
 Number: TypeAlias = int | float | bool
 
@@ -88,6 +88,18 @@ class Call:
     attrs: Mapping[str, AttrValue] = field(default_factory=dict)
     name: str | None = None
     is_shared: bool = False
+
+    @classmethod
+    def like(
+        cls, node: Node, attrs: Mapping[str, AttrValue] | None = None, /, **operands: Operand
+    ) -> Call:
+        """The op of a node, with other attributes and operands where they are given."""
+        changed = {operand_position(node.op, name): each for name, each in operands.items()}
+        known: list[Operand] = [*node.inputs, *[None] * len(OPERANDS.get(node.op, ()))]
+        made = [changed.get(position, each) for position, each in enumerate(known)]
+        while made and made[-1] is None:
+            made.pop()
+        return cls(node.op, tuple(made), {**node.attrs, **(attrs or {})})
 
     def named(self, name: str) -> Call:
         """The pattern, binding the value that it matches to `name`."""

@@ -56,8 +56,9 @@ class _Simplifier:
         found = self._elements.of_node(node)
         if found is not None and _is_mask(found):
             return None  # its readers see through it
-        if node.op == "attention" and len(node.inputs) == 4 and node.inputs[3] is not None:
-            special = self._attention(edit, node, node.inputs[3])
+        mask = node.get("mask") if node.op == "attention" and len(node.inputs) == 4 else None
+        if mask is not None:
+            special = self._attention(edit, node, mask)
             if special is not None:
                 return special
         for position, name in enumerate(node.inputs):
@@ -83,15 +84,14 @@ class _Simplifier:
         rest: Scalar = Literal(True, "bool")
         for part in others:
             rest = apply("and", (rest, part), "bool")
-        inputs, attrs = node.inputs[:3], {**node.attrs, "causal": causal}
         if rest == Literal(True, "bool"):
             why = "sees no later key, which is 'causal'" if causal else "hides nothing"
-            return Call("attention", inputs, attrs), f"the mask {mask} {why}"
+            return Call.like(node, {"causal": causal}, mask=None), f"the mask {mask} {why}"
         built = _Builder(edit, edit.value(mask).type.shape).build(rest)
         if built is None or len(others) == len(parts):
             return None
         return (
-            Call("attention", (*inputs, built.term), attrs),
+            Call.like(node, {"causal": causal}, mask=built.term),
             f"the mask {mask} is 'causal' and {describe(rest)}",
         )
 

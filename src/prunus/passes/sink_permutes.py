@@ -35,7 +35,7 @@ def elementwise(edit: Editor, node: Node) -> Replacement:
         return None
     (order,) = axes
     inner = [
-        value if value.number is not None or value.node is None else value.node.inputs[0]
+        value if value.number is not None or value.node is None else value.node["x"]
         for value in operands
     ]
     call = op.permute(Call(node.op, tuple(inner), node.attrs), axes=order)

@@ -25,9 +25,9 @@ def sparsify(graph: Graph, notes: Notes) -> Graph:
         InputError: a weight holds NaN or infinity, with its name.
     """
     weights = {
-        node.inputs[1]
+        node["weight"]
         for node in graph.nodes
-        if node.op == "linear" and node.inputs[1] in graph.constants
+        if node.op == "linear" and node["weight"] in graph.constants
     }
     read_otherwise = set(graph.outputs) | {
         name

@@ -14,6 +14,7 @@ import numpy as np
 from prunus.errors import InputError
 from prunus.ir import Attrs, Expr, Node, TensorType, product
 from prunus.ir.dims import is_positive
+from prunus.ir.rules import pairs
 from prunus.kernels.attention import Mask, scratch_bytes
 from prunus.kernels.elementwise import BINARY, UNARY, Elementwise, Operand
 from prunus.kernels.epilogue import Epilogue
@@ -46,8 +47,7 @@ def lowering(*ops: str) -> Callable[[Lowering], Lowering]:
 @lowering("linear")
 def lower_linear(p: Planner, node: Node) -> str | None:
     """A chosen kernel with the epilogue in it."""
-    x, weight_name, bias_name, residual = (*node.inputs, None, None)[:4]
-    assert x is not None and weight_name is not None, "verified"
+    weight_name, bias_name, residual = node["weight"], node.get("bias"), node.get("residual")
     weight = p.graph.constants.get(weight_name)
     if weight is None:
         return "the weight is computed, not constant"
@@ -57,7 +57,7 @@ def lower_linear(p: Planner, node: Node) -> str | None:
     make_kernel = choice.candidate.kernel  # alone: the candidate also holds what it was packed from
     outputs, inputs = weight.type.sizes({})
     epilogue = Epilogue(node.attrs.activation, residual is not None)
-    source, y = p.tiles(x), p.define(node)
+    source, y = p.tiles(node["x"]), p.define(node)
     arguments: dict[str, BoundArgument] = {"x": source, "y": y, **choice.packed.arguments()}
     if residual is not None:
         arguments["residual"] = p.tiles(residual)
@@ -85,16 +85,16 @@ def lower_linear(p: Planner, node: Node) -> str | None:
 @lowering("layer_norm", "rms_norm")
 def lower_norm(p: Planner, node: Node) -> str | None:
     """Vertical reductions, a vector of tokens at a time."""
-    x, *names = (name or "" for name in node.inputs)
-    if any(name not in p.graph.constants for name in names):
+    centred = node.op == "layer_norm"
+    parameters = {word: node[word] for word in (("gamma", "beta") if centred else ("gamma",))}
+    if any(name not in p.graph.constants for name in parameters.values()):
         return "gamma or beta is computed, not constant"
-    source, y, eps = p.tiles(x), p.define(node), float(node.attrs.eps)
+    source, y, eps = p.tiles(node["x"]), p.define(node), float(node.attrs.eps)
     vectors, flops = TILE // p.options.target.lanes, 8 * y.features
     arguments: dict[str, BoundArgument] = {
         "x": source, "y": y, "features": y.features, "vectors": vectors,
-        **{word: p.constant(name) for word, name in zip(("gamma", "beta"), names, strict=False)},
+        **{word: p.constant(name) for word, name in parameters.items()},
     }  # fmt: skip
-    centred = node.op == "layer_norm"
     p.emit(
         node,
         kernel=lambda width: LayerNorm(width, eps, centred),
@@ -110,13 +110,11 @@ def lower_norm(p: Planner, node: Node) -> str | None:
 @lowering("rotary")
 def lower_rotary(p: Planner, node: Node) -> str | None:
     """Head by head; the angles are brought into tiles once for all layers."""
-    x, *angles = (name or "" for name in node.inputs)
     heads: int = node.attrs.heads
-    width = p.features(x) // heads
-    source, y = p.tiles(x), p.define(node)
+    width = p.features(node["x"]) // heads
+    source, y = p.tiles(node["x"]), p.define(node)
     places = {
-        word: p.spread(name, (*node.type.shape[:-1], width))
-        for word, name in zip(("cos", "sin"), angles, strict=True)
+        angle: p.spread(node[angle], (*node.type.shape[:-1], width)) for angle in ("cos", "sin")
     }
     flops = 3 * y.features
     p.emit(
@@ -134,8 +132,7 @@ def lower_rotary(p: Planner, node: Node) -> str | None:
 @lowering("attention")
 def lower_attention(p: Planner, node: Node) -> str | None:
     """One unit for each head of each sequence."""
-    q, k, v, mask, *positions = (*node.inputs, *(None,) * 5)[:8]
-    assert q is not None and k is not None and v is not None, "verified"
+    q, k, v, mask = node["query"], node["key"], node["value"], node.get("mask")
     q_type, k_type, v_type = p.types[q], p.types[k], p.types[v]
     heads: int = node.attrs.heads
     lead = q_type.shape[:-2]
@@ -143,7 +140,7 @@ def lower_attention(p: Planner, node: Node) -> str | None:
         return "for some sizes there are no tokens, which no kernel takes"
     if k_type.shape[:-2] != v_type.shape[:-2]:
         return "keys and values have different leading dimensions"
-    relative = relative_positions(p, positions)
+    relative = relative_positions(p, node)
     if isinstance(relative, str):
         return relative
     key_width, value_width = p.features(q) // heads, p.features(v) // heads
@@ -241,7 +238,7 @@ def _quanta(tokens: int) -> int:
 @lowering("embedding")
 def lower_embedding(p: Planner, node: Node) -> str | None:
     """The sum of rows of tables, each id checked before the kernel sees it."""
-    tables, ids = node.inputs[::2], node.inputs[1::2]
+    tables, ids = pairs(node.inputs)
     if any(table not in p.graph.constants for table in tables):
         return "a table is computed, not constant"
     if len(tables) > MOST_TABLES:
@@ -284,7 +281,7 @@ def _ids(p: Planner, type: TensorType, name: str, rows: int) -> Feed:
 @lowering("select", "slice")
 def lower_selection(p: Planner, node: Node) -> str | None:
     """Features are a view of the same tiles; tokens are copied into tiles of their own."""
-    x, attrs = node.inputs[0] or "", node.attrs
+    x, attrs = node["x"], node.attrs
     if x not in p.places:
         return "NumPy has the operand, and a selection of it is a view"
     rank = p.types[x].rank
@@ -323,7 +320,7 @@ def lower_selection(p: Planner, node: Node) -> str | None:
 @lowering("reshape")
 def lower_reshape(p: Planner, node: Node) -> str | None:
     """Tokens may be grouped in any way as long as the features stay together."""
-    x = node.inputs[0] or ""
+    x = node["x"]
     if x not in p.places:
         return "NumPy has the operand, and a reshape of it is a view"
     if not node.type.rank or node.type.shape[-1] != p.types[x].shape[-1]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from prunus.ir import Expr, Graph, Node, TensorType, product
 from prunus.ir.dims import symbols
 from prunus.kernels.elementwise import BINARY, UNARY
+from prunus.passes.heads import ROLES
 from prunus.runtime.packing import PackingRule
 
 Kind = Literal["plain", "tokens", "sequences"]
@@ -37,9 +38,10 @@ def find_packing(graph: Graph) -> PackingRule | str:
     if not attentions:
         return "no attention, so nothing says what is padding"
     types = graph.types()
-    first = types[str(attentions[0].inputs[0])].shape
+    query = attentions[0]["query"]
+    first = types[query].shape
     if len(first) != 3 or not all(isinstance(dim, Expr) for dim in first[:2]):
-        return f"attention reads {attentions[0].inputs[0]}, which is not [batch, length, features]"
+        return f"attention reads {query}, which is not [batch, length, features]"
     return _Analysis(graph, types, first[0], first[1]).rule(attentions)
 
 
@@ -52,7 +54,7 @@ class _Analysis:
         self.producers = graph.producers()
 
     def rule(self, attentions: list[Node]) -> PackingRule | str:
-        masks = {(*node.inputs, None)[3] for node in attentions}
+        masks = {node.get("mask") for node in attentions}
         if len(masks) > 1:
             return "attentions have different masks"
         mask = masks.pop()
@@ -107,7 +109,7 @@ class _Analysis:
         kinds = {self.kinds.get(name, "plain") for name in node.inputs if name is not None}
         if node.op == "attention":
             lead = (self.batch, self.length)
-            fits = all(self.types[str(name)].shape[:-1] == lead for name in node.inputs[:3])
+            fits = all(self.types[node[role]].shape[:-1] == lead for role in ROLES)
             return "tokens" if fits else None
         if kinds <= {"plain"}:
             return "tokens" if self._in_tiles(node.type) else "plain"
@@ -132,7 +134,7 @@ class _Analysis:
 
     def _selection(self, node: Node) -> Kind | None:
         """Features of a value, or the first token of each sequence, which is always real."""
-        name, attrs = str(node.inputs[0]), node.attrs
+        name, attrs = node["x"], node.attrs
         kind, axis = self.kinds[name], attrs.axis
         if kind == "sequences":
             return kind if axis > 0 else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prunus.ir import Node
 from prunus.kernels.attention import ROWS, Attention, Mask
 from prunus.kernels.relative import (
     Places,
@@ -68,10 +69,12 @@ class Relative:
         return RelativeAttention(*own, self.key_positions, self.query_positions)
 
 
-def relative_positions(p: Planner, operands: Sequence[str | None]) -> Relative | str:
-    """What a node's tables and indices come to, or why no kernel takes them."""
-    key_table, key_index, query_table, query_index = operands
-    if any(table is not None and table not in p.graph.constants for table in operands[::2]):
+def relative_positions(p: Planner, node: Node) -> Relative | str:
+    """What the tables and indices of an attention come to, or why no kernel takes them."""
+    key_table, key_index = node.get("key_table"), node.get("key_index")
+    query_table, query_index = node.get("query_table"), node.get("query_index")
+    tables = {key_table, query_table} - {None}
+    if not tables <= p.graph.constants.keys():
         return "a table of relative positions is computed, not constant"
     arguments: dict[str, BoundArgument] = {}
     rows = [0, 0]

@@ -35,7 +35,7 @@ def find_layers(graph: Graph) -> tuple[Layer, ...]:
         _layer(node, name, graph.constants[name])
         for node in graph.nodes
         if node.op == "linear"
-        and (name := str(node.inputs[1])) in graph.constants
+        and (name := node["weight"]) in graph.constants
         and name not in read_otherwise
     )
     if not layers:
@@ -48,7 +48,7 @@ def find_layers(graph: Graph) -> tuple[Layer, ...]:
 
 def _layer(node: Node, name: str, weight: Constant) -> Layer:
     outputs, inputs = weight.type.sizes({})
-    residual = " + residual" if len(node.inputs) > 3 and node.inputs[3] is not None else ""
+    residual = " + residual" if node.get("residual") is not None else ""
     tokens = str(product(node.type.shape[:-1]))
     return Layer(name, outputs, inputs, f"{node.attrs.activation}{residual}", tokens)
 

@@ -138,11 +138,11 @@ def attention_heads(model: CompiledModel, module: Any = None) -> tuple[Heads, ..
         assert isinstance(features, int), "attention has a fixed number of features"
         width = features // node.attrs.heads
         density = {}
-        for role, name in zip(ROLES, node.inputs, strict=False):
-            layer = layer_behind(str(name), producers)
-            if layer is None or str(layer[0].inputs[1]) not in graph.constants:
+        for role in ROLES:
+            layer = layer_behind(node[role], producers)
+            if layer is None or layer[0]["weight"] not in graph.constants:
                 continue
-            rows = weights.rows(str(layer[0].inputs[1]), layer[1])
+            rows = weights.rows(layer[0]["weight"], layer[1])
             if len(rows) % width == 0:
                 density[role] = _head_densities(rows, width)
         if len({len(heads) for heads in density.values()}) == 1:

@@ -248,7 +248,7 @@ def _borrowed(program: Program) -> frozenset[str]:
     """
     borrowed = {*program.graph.inputs, *program.constants}
     for step in program.numpy_steps:
-        if step.is_view and step.node.inputs[0] in borrowed:
+        if step.is_view and step.node["x"] in borrowed:
             borrowed.add(step.node.name)
     return frozenset(borrowed)
 
