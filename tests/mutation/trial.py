@@ -155,7 +155,7 @@ def _is_allowed(error: PrunusError) -> bool:
 
 def _run_native(graph: Graph, inputs: Arrays, threads: int) -> tuple[Program, list[np.ndarray]]:
     options = make_options(threads=threads, tune="cost")
-    after = run_passes(graph, verify=True)
+    after = run_passes(graph)
     sizes = bind_sizes(after.inputs, inputs)
     _check_size(after, sizes)
     program = make_plan(after, options)

@@ -272,4 +272,4 @@ def test_with_all_passes_random_models_keep_their_meaning(case: Case) -> None:
     if "attention_mask" in arrays:  # a sequence without a key would get the values' biases
         arrays["attention_mask"] = arrays["attention_mask"].copy()
         arrays["attention_mask"][:, 0] = 1
-    check(case.graph, run_passes(case.graph, verify=True), arrays)
+    check(case.graph, run_passes(case.graph), arrays)

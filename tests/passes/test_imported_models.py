@@ -43,7 +43,7 @@ def test_nothing_is_left_but_kernels_and_integers(
     build = getattr(transformers, f"{family}For{head}")._from_config
     module = build(config, attn_implementation=attention).eval()
     imported = import_module(module).graph
-    graph = run_passes(imported, verify=True)
+    graph = run_passes(imported)
     ops = [node.op for node in graph.nodes]
     embedding = ops.index("embedding")
     assert ops[:embedding] == start

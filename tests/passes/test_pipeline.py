@@ -96,7 +96,7 @@ def inputs() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("eager", [False, True])
 def test_an_encoder_is_what_its_kernels_are(eager: bool) -> None:
     graph = Encoder().graph(eager=eager)
-    result = run_passes(graph, verify=True)
+    result = run_passes(graph)
     layer = ["linear", "slice", "slice", "slice", "attention", "linear", "layer_norm", "linear",
              "linear", "layer_norm"]  # fmt: skip
     mask = ["cast", "reshape", *(["where"] if eager else [])]
@@ -120,12 +120,12 @@ def test_constants_keep_their_names() -> None:
 @given(graphs())
 def test_passes_keep_the_meaning_and_settle(case: Case) -> None:
     before = interpret(case.graph, case.inputs, precise=True)
-    result = run_passes(case.graph, verify=True)
+    result = run_passes(case.graph)
     after = interpret(result, case.inputs, precise=True)
     for expected, found in zip(before, after, strict=True):
         found, expected = (of_visible(each, case.inputs) for each in (found, expected))
         np.testing.assert_allclose(found, expected, rtol=5e-6, atol=5e-6)
-    again = run_passes(result, verify=True)
+    again = run_passes(result)
     assert again is result and str(again) == str(result)
 
 
@@ -150,7 +150,7 @@ def test_a_pass_that_breaks_the_graph_is_named(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(passes, "PASSES", (careless,))
     with pytest.raises(GraphError, match="careless left a graph"):
-        run_passes(Encoder().graph(eager=False), verify=True)
+        run_passes(Encoder().graph(eager=False))
 
 
 def test_passes_that_never_settle_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from prunus.errors import GraphError
-from prunus.ir import Graph
-from prunus.ir import verify as verify_graph
+from prunus.ir import Graph, verify
 from prunus.passes.cancel_shapes import cancel_shapes
 from prunus.passes.drop_empty import drop_empty
 from prunus.passes.fold_constants import fold_constants
@@ -70,12 +69,12 @@ class PassRecord:
         return f"{self.name}\n{changes}"
 
 
-def run_passes(graph: Graph, *, verify: bool = False, log: list[PassRecord] | None = None) -> Graph:
-    """The graph after all passes, run in rounds until a round changes nothing.
+def run_passes(graph: Graph, *, log: list[PassRecord] | None = None) -> Graph:
+    """The graph after all passes, run in rounds until a round changes nothing, and verified after
+    each pass that changed it.
 
     Args:
         graph: A well-formed graph.
-        verify: Check the graph after each pass.
         log: Gets a record of each pass of the first round, and of each later one that changed
             something.
 
@@ -86,7 +85,7 @@ def run_passes(graph: Graph, *, verify: bool = False, log: list[PassRecord] | No
     for round in range(MAX_ROUNDS):
         before = graph
         for each in PASSES:
-            after, notes = _run(each, graph, verify)
+            after, notes = _run(each, graph)
             if log is not None and (round == 0 or after is not graph):
                 log.append(PassRecord(each.__name__, graph, after, notes))
             graph = after
@@ -95,12 +94,12 @@ def run_passes(graph: Graph, *, verify: bool = False, log: list[PassRecord] | No
     raise GraphError(f"passes still change the graph after {MAX_ROUNDS} rounds")
 
 
-def _run(each: Pass, graph: Graph, verify: bool) -> tuple[Graph, tuple[str, ...]]:
+def _run(each: Pass, graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     notes: Notes = []
     after = each(graph, notes)
-    if verify and after is not graph:
+    if after is not graph:
         try:
-            verify_graph(after)
+            verify(after)
         except GraphError as error:
             raise GraphError(
                 f"{each.__name__} left a graph that is not well formed: {error}"
