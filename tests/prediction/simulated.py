@@ -11,10 +11,10 @@ from prunus.prediction.probe import Probe
 SHAPES: tuple[Shape, ...] = ((1, 128), (8, 128))
 LAYERS = (
     Layer("encoder.0.up.weight", 64, 16, "gelu"),
-    Layer("encoder.0.down.weight", 16, 64, "none + residual"),
+    Layer("encoder.0.down.weight", 16, 64, residual=True),
     Layer("encoder.1.up.weight", 64, 16, "gelu"),
-    Layer("encoder.1.down.weight", 16, 64, "none + residual"),
-    Layer("pooler.weight", 16, 16, "tanh", "batch"),
+    Layer("encoder.1.down.weight", 16, 64, residual=True),
+    Layer("pooler.weight", 16, 16, "tanh", tokens="batch"),
 )
 PER_NONZERO = {"1x1": 1.7e-9, "16x1": 1.05e-9, "2:4": 1.7e-9}
 PER_ROW = 40e-9

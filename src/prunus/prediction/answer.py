@@ -51,7 +51,7 @@ class LayerGroup:
     def size(self) -> str:
         """Outputs by inputs, and the epilogue: `3072×768 gelu`."""
         layer = self.layer
-        epilogue = "" if layer.epilogue == "none" else f" {layer.epilogue.removeprefix('none ')}"
+        epilogue = "" if layer.epilogue == "none" else f" {layer.epilogue}"
         return f"{layer.outputs}×{layer.inputs}{epilogue}"
 
     @property

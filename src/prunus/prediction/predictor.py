@@ -11,8 +11,9 @@ from prunus.prediction.curve import Curve
 Shape = tuple[int, int]
 """Batch and length in tokens."""
 
-Key = tuple[int, int, str, str]
-"""What a layer's time depends on besides its zeros: outputs, inputs, epilogue, tokens."""
+Key = tuple[int, int, str, bool, str]
+"""What a layer's time depends on besides its zeros: outputs, inputs, activation, residual and
+tokens."""
 
 Sparsities = float | Mapping[str, float]
 """One share of zeros for all layers, or one for each by name; a layer that is left out is dense."""
@@ -26,14 +27,16 @@ class Layer:
         name: Of its weight; layers that the compiler joined (query, key and value) are one.
         outputs: Rows of the weight.
         inputs: Columns.
-        epilogue: What its kernel does besides, such as "gelu" or "none + residual".
+        activation: That its kernel applies, by its name in the op table.
+        residual: Whether its kernel adds one.
         tokens: Of a call, in the symbols of the graph; a pooler has one for each text.
     """
 
     name: str
     outputs: int
     inputs: int
-    epilogue: str = "none"
+    activation: str = "none"
+    residual: bool = False
     tokens: str = "batch*seq"
 
     @property
@@ -42,9 +45,15 @@ class Layer:
         return self.outputs * self.inputs
 
     @property
+    def epilogue(self) -> str:
+        """What its kernel does besides, for people: "none", "gelu", "gelu + residual"."""
+        parts = [self.activation] * (self.activation != "none") + ["residual"] * self.residual
+        return " + ".join(parts) or "none"
+
+    @property
     def key(self) -> Key:
         """Layers of one key take the same time."""
-        return self.outputs, self.inputs, self.epilogue, self.tokens
+        return self.outputs, self.inputs, self.activation, self.residual, self.tokens
 
 
 @dataclass(frozen=True, slots=True)

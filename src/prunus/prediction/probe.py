@@ -48,7 +48,7 @@ class Probe:
     """A layer to time.
 
     Attributes:
-        layer: Its size and epilogue count, not its name.
+        layer: Its size and epilogue matter, not its name.
         recipe: Its zeros, or None for the dense kernel.
         tokens: At a call.
         footprint: Bytes of weights that pass through the caches between two uses of one.
@@ -62,10 +62,11 @@ class Probe:
     @property
     def name(self) -> str:
         """What it is remembered under: all that its time depends on."""
-        outputs, inputs, epilogue, _ = self.layer.key
+        layer = self.layer
         return json.dumps(
-            [outputs, inputs, epilogue, str(self.recipe), self.tokens, self.footprint]
-        )
+            [layer.outputs, layer.inputs, layer.epilogue, str(self.recipe), self.tokens,
+             self.footprint]
+        )  # fmt: skip
 
     def __str__(self) -> str:
         recipe = "dense" if self.recipe is None else str(self.recipe)
@@ -138,7 +139,6 @@ def _sparse_program(probe: Probe, options: Options) -> Program:
 def _program(probe: Probe, options: Options, weight: Constant | None) -> Program:
     """A linear layer alone, of an input in plain form."""
     layer = probe.layer
-    activation, _, residual = layer.epilogue.partition(" + ")
     if weight is None:
         generator = np.random.default_rng(0)
         values = generator.standard_normal((layer.outputs, layer.inputs), np.float32)
@@ -147,11 +147,11 @@ def _program(probe: Probe, options: Options, weight: Constant | None) -> Program
     inputs = {"x": TensorType("f32", (tokens, layer.inputs))}
     constants = {"weight": weight, "bias": Constant(np.zeros(layer.outputs, np.float32))}
     operands: tuple[str, ...] = ("x", "weight", "bias")
-    if residual:
+    if layer.residual:
         inputs["residual"] = TensorType("f32", (tokens, layer.outputs))
         operands = (*operands, "residual")
     type = TensorType("f32", (tokens, layer.outputs))
-    node = Node("y", "linear", operands, Attrs(activation=activation), type)
+    node = Node("y", "linear", operands, Attrs(activation=layer.activation), type)
     return make_plan(Graph(inputs, constants, (node,), ("y",)), options)
 
 

@@ -48,9 +48,10 @@ def find_layers(graph: Graph) -> tuple[Layer, ...]:
 
 def _layer(node: Node, name: str, weight: Constant) -> Layer:
     outputs, inputs = weight.type.sizes({})
-    residual = " + residual" if node.get("residual") is not None else ""
     tokens = str(product(node.type.shape[:-1]))
-    return Layer(name, outputs, inputs, f"{node.attrs.activation}{residual}", tokens)
+    return Layer(
+        name, outputs, inputs, node.attrs.activation, node.get("residual") is not None, tokens
+    )
 
 
 def prune(
