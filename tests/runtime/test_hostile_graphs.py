@@ -5,6 +5,7 @@ when it is loaded or called, with an error of prunus, and in no time.
 import hashlib
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,31 @@ def test_a_failed_large_call_leaves_the_model_as_it_was(tmp_path: Path) -> None:
         executable.run(huge, bind_sizes(program.graph.inputs, huge))
     (after,) = executable.run(small, bind_sizes(program.graph.inputs, small))
     np.testing.assert_array_equal(before, after)
+
+
+def relu_chain(count: int) -> list[str]:
+    """A chain of that many steps."""
+    names = ["h", *(f"a{i}" for i in range(count))]
+    nodes = [f"{y} = relu({x}): f32[batch, seq, 8]" for x, y in pairwise(names)]
+    return [*nodes, f"return {names[-1]}"]
+
+
+def wide_sum(count: int) -> list[str]:
+    """That many values alive at once, and their sum."""
+    nodes = [f"a{i} = relu(h): f32[batch, seq, 8]" for i in range(count)]
+    sums = ["a0", *(f"s{i}" for i in range(1, count))]
+    nodes += [
+        f"{y} = add({x}, a{i}): f32[batch, seq, 8]"
+        for i, (x, y) in enumerate(pairwise(sums), start=1)
+    ]
+    return [*nodes, f"return {sums[-1]}"]
+
+
+@pytest.mark.parametrize("nodes", [relu_chain(4000), wide_sum(2000)], ids=["long", "wide"])
+def test_a_graph_of_thousands_of_steps_is_loaded_and_called_soon(
+    tmp_path: Path, nodes: list[str]
+) -> None:
+    folder = write_folder(tmp_path / "model", X, LAYER, *nodes, w=WEIGHT)
+    begin = time.monotonic()
+    run(folder, {"x": np.ones((2, 3, 8), np.float32)})
+    assert time.monotonic() - begin < QUICK

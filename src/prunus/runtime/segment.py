@@ -241,7 +241,7 @@ class Template:
         if key not in self._orders:
             while len(self._orders) > KEPT_ORDERS:
                 self._orders.pop(next(iter(self._orders)))
-            self._orders[key] = find_order(self.steps, self._chains, parts, placement.overlap)
+            self._orders[key] = find_order(self.steps, self._chains, parts, placement.span)
         return self._orders[key]
 
     def _claims(self, order: Order, work: _Units, records: np.ndarray) -> np.ndarray:
