@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunus.errors import InputError, SavedModelError
+from prunus.errors import GraphError, InputError, SavedModelError
 from prunus.ir import Constant, bind_sizes, interpret
-from prunus.plan import make_options, make_plan
+from prunus.plan import make_options, make_plan, planner
 from prunus.runtime.executable import Executable
 from prunus.runtime.saved import load_model
 from prunus.runtime.saved_constants import split_constants, write_tensors
@@ -306,3 +306,37 @@ def test_a_graph_of_thousands_of_steps_is_loaded_and_called_soon(
     begin = time.monotonic()
     run(folder, {"x": np.ones((2, 3, 8), np.float32)})
     assert time.monotonic() - begin < QUICK
+
+
+def one_block(shape: tuple[int, int], block: tuple[int, int]) -> Constant:
+    """A weight of which a single block is stored."""
+    indptr = np.ones(-(-shape[0] // block[0]) + 1, np.int64)
+    indptr[0] = 0
+    data = np.ones((1, *block), np.float32)
+    return Constant(BlockSparse(shape, block, data, np.zeros(1, np.int32), indptr))
+
+
+def test_rows_for_which_nothing_is_stored_are_limited(tmp_path: Path) -> None:
+    weights = {f"w{i}": one_block((1 << 20, 8), (1 << 12, 1)) for i in range(8)}
+    folder = write_folder(tmp_path / "model", X, f"return x, {', '.join(weights)}", **weights)
+    begin = time.monotonic()
+    with pytest.raises(SavedModelError, match="rows for which nothing is stored"):
+        load_model(folder)
+    assert time.monotonic() - begin < QUICK
+
+
+def test_sparse_constants_are_expanded_once_and_within_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = [f"y{i} = matmul(x, v): f32[batch, seq, 1024]" for i in range(20)]
+    folder = write_folder(
+        tmp_path / "model", X, *sums, "return " + ", ".join(f"y{i}" for i in range(20)),
+        v=one_block((8, 1024), (8, 1)),
+    )  # fmt: skip
+    nbytes = 4 * 8 * 1024
+    monkeypatch.setattr(planner, "call_memory", lambda: nbytes)
+    found = run(folder, {"x": np.ones((2, 1, 8), np.float32)})
+    assert [float(each.sum()) for each in found] == [16.0] * 20
+    monkeypatch.setattr(planner, "call_memory", lambda: nbytes - 1)
+    with pytest.raises(GraphError, match="sparse constant 'v'"):
+        run(folder, {"x": np.ones((2, 1, 8), np.float32)})

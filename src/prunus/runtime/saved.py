@@ -30,6 +30,7 @@ from prunus.ir import Constant, Graph, parse_graph, print_graph, verify
 from prunus.runtime.companions import copy_companions
 from prunus.runtime.memory import usable_memory
 from prunus.runtime.saved_constants import (
+    check_empty_rows,
     map_tensors,
     max_file_bytes,
     read_constant,
@@ -208,6 +209,7 @@ def _load(folder: Path) -> SavedModel:
     constants = {
         name: read_constant(name, stored, tensors) for name, stored in description.constants.items()
     }
+    check_empty_rows(constants)
     if tensors:
         raise SavedModelError(f"{WEIGHTS} has a tensor of no constant: {min(tensors)!r:.60}")
     if hasattr(mmap, "MADV_DONTNEED"):
