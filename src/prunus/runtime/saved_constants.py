@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from prunus.errors import InputError, SavedModelError
 from prunus.ir import Constant
+from prunus.runtime.mapped_file import MappedFile
 from prunus.runtime.memory import usable_memory
 from prunus.runtime.saved_description import WEIGHTS, StoredConstant
 from prunus.sparsity import BlockSparse, Pattern, check_block
@@ -89,8 +89,8 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
         raise SavedModelError(f"{WEIGHTS} cannot be written: {error}") from error
 
 
-def map_tensors(path: Path) -> tuple[mmap.mmap, Tensors]:
-    """The tensors of a safetensors file as read-only views of the mapped file, and the mapping.
+def map_tensors(path: Path) -> tuple[MappedFile, Tensors]:
+    """The tensors of a safetensors file as read-only views of the mapped file, and that file.
 
     The library checks that the offsets cover the file without gap or overlap and fit the shapes,
     but its own NumPy arrays are copies; hence the views. Each is cut out with its bounds checked.
@@ -103,9 +103,8 @@ def map_tensors(path: Path) -> tuple[mmap.mmap, Tensors]:
     try:
         with safe_open(path, framework="numpy"):
             pass
-        with path.open("rb") as file:
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        content = np.frombuffer(mapping, np.uint8)
+        file = MappedFile(path)
+        content = file.content
         start = 8 + int.from_bytes(content[:8].tobytes(), "little")
         header = json.loads(content[8:start].tobytes())
         header.pop("__metadata__", None)
@@ -114,7 +113,7 @@ def map_tensors(path: Path) -> tuple[mmap.mmap, Tensors]:
         raise SavedModelError(
             f"{WEIGHTS} cannot be read: {type(error).__name__}: {error}"
         ) from error
-    return mapping, tensors
+    return file, tensors
 
 
 def max_file_bytes(constants: Iterable[StoredConstant]) -> int:
