@@ -59,6 +59,7 @@ class Planner:
         self._plain = set(graph.inputs)
         self._constants: dict[str, np.ndarray] = {}
         self._feeds: dict[object, Feed] = {}
+        self._derived: dict[object, Derived] = {}
 
     # Values
 
@@ -151,8 +152,12 @@ class Planner:
     def token_rows(self, type: TensorType) -> BoundArgument:
         """For each token of a value its row among all tokens of the batch: int64."""
         tokens = product(type.shape[:-1])
-        everyone = Derived(lambda sizes: np.arange(evaluate(tokens, sizes), dtype=np.int64))
-        return self._of_packing(tokens, lambda packing, sizes: packing.rows, everyone)
+
+        def everyone(sizes: Sizes) -> np.ndarray:
+            return np.arange(evaluate(tokens, sizes), dtype=np.int64)
+
+        otherwise = self._derive(("rows", tokens), everyone)
+        return self._of_packing(tokens, lambda packing, sizes: packing.rows, otherwise)
 
     def sequence_starts(self, lead: Sequence[int | Expr], length: int | Expr) -> BoundArgument:
         """The first token of each of the sequences [lead] of so many tokens, and the end: int64."""
@@ -162,7 +167,8 @@ class Planner:
             return np.arange(evaluate(count, sizes) + 1) * evaluate(length, sizes)
 
         tokens = product((count, length))
-        return self._of_packing(tokens, lambda packing, sizes: packing.starts, Derived(regular))
+        otherwise = self._derive(("starts", count, length), regular)
+        return self._of_packing(tokens, lambda packing, sizes: packing.starts, otherwise)
 
     def tokens_at(self, type: TensorType, places: Callable[[Sizes], np.ndarray]) -> BoundArgument:
         """Which tokens of a value lie at these places of the batch: int64."""
@@ -170,6 +176,10 @@ class Planner:
         return self._of_packing(
             tokens, lambda packing, sizes: packing.find(places(sizes)), Derived(places)
         )
+
+    def _derive(self, key: object, compute: Callable[[Sizes], np.ndarray]) -> Derived:
+        """What follows from the sizes; the same key gives the same, which a call computes once."""
+        return self._derived.setdefault(key, Derived(compute))
 
     def _of_packing(
         self, tokens: int | Expr, compute: Callable[[Packing, Sizes], int | np.ndarray],
