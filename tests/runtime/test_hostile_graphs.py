@@ -46,7 +46,7 @@ def write_folder(folder: Path, *lines: str, **constants: Constant) -> Path:
         companions=(),
         weights=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         signature={},
-        graph=("graph", lines[0], *named, *lines[1:]),
+        graph=("graph", *lines[0].splitlines(), *named, *lines[1:]),
         constants=stored,
     )
     (folder / DESCRIPTION).write_text(description_text(description))
@@ -340,3 +340,16 @@ def test_sparse_constants_are_expanded_once_and_within_the_memory(
     monkeypatch.setattr(planner, "call_memory", lambda: nbytes - 1)
     with pytest.raises(GraphError, match="sparse constant 'v'"):
         run(folder, {"x": np.ones((2, 1, 8), np.float32)})
+
+
+def test_a_mask_of_sums_of_itself_is_planned_soon(tmp_path: Path) -> None:
+    names = ["m", *(f"m{i}" for i in range(60))]  # 2^60 paths lead back to the input
+    sums = [f"{y} = add({x}, {x}): f32[batch, 1, 1, seq]" for x, y in pairwise(names)]
+    attention = f"y = attention(h, h, h, {names[-1]}) {ATTENTION % 2}: f32[batch, seq, 8]"
+    lines = ("input m: f32[batch, 1, 1, seq]", X)
+    folder = write_folder(
+        tmp_path / "model", "\n".join(lines), LAYER, *sums, attention, "return y", w=WEIGHT
+    )
+    begin = time.monotonic()
+    run(folder, {"m": np.zeros((2, 1, 1, 3), np.float32), "x": np.ones((2, 3, 8), np.float32)})
+    assert time.monotonic() - begin < QUICK
