@@ -242,9 +242,10 @@ def load(
     those of `compile`.
 
     Large tables are mapped from the folder, so all processes share them in memory. The files of a
-    loaded folder must therefore not be changed in place: one that is shortened ends the process
-    (SIGBUS), one that is overwritten changes the answers. To save there again, to delete or to
-    rename is safe, as the old files live on until the model is gone.
+    loaded folder must therefore not be changed in place. The next call most often notices and
+    raises `SavedModelError`, but a file that is shortened during a call ends the process (SIGBUS),
+    and one that is overwritten changes the answers for up to a second. To save there again, to
+    delete or to rename is safe, as the old files live on until the model is gone.
 
     Raises:
         SavedModelError: a folder that is damaged, hostile, or written by a newer version.

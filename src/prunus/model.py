@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prunus import cache
 from prunus.errors import InputError, SavedModelError
 from prunus.frontend.snapshot import SharedWeights
@@ -25,6 +27,7 @@ from prunus.plan.explain_html import table_html
 from prunus.plan.profile import Profile, profile_calls
 from prunus.plan.timeline import trace_calls
 from prunus.runtime.executable import Executable
+from prunus.runtime.mapped_file import MappedFile
 from prunus.runtime.saved import SavedModel, load_model, save_model
 from prunus.runtime.saved_reference import Reference, content_digest
 from prunus.runtime.threads import usable_processors
@@ -70,13 +73,17 @@ class CompiledModel:
         source: Source,
         reference: Reference | None = None,
         shared: SharedWeights | None = None,
+        file: MappedFile | None = None,
     ) -> None:
         self.graph, self.signature = graph, signature
         self.options, self.source = options, source
         self.program = make_plan(graph, options)
         self._index_limits = index_limits(graph)
         self._reference, self._shared = reference, shared or SharedWeights()
-        self._read_in_place = self._shared.among(self.program.constants_in_place())
+        in_place = self.program.constants_in_place()
+        self._read_in_place = self._shared.among(in_place)
+        self._file = file
+        self._file_in_place = file if any(map(self._lies_in_file, in_place)) else None
         self._executable = Executable(self.program, target=options.target, threads=options.threads)
 
     @staticmethod
@@ -88,7 +95,8 @@ class CompiledModel:
         """
         signature = Signature.from_json(saved.signature)
         signature.check_fits(saved.graph)
-        return CompiledModel(saved.graph, signature, options, source, Reference.of(saved.folder))
+        reference = Reference.of(saved.folder)
+        return CompiledModel(saved.graph, signature, options, source, reference, file=saved.file)
 
     @property
     def threads(self) -> int:
@@ -160,6 +168,8 @@ class CompiledModel:
     ) -> Any:
         """A call, with what is done in it noted where there is a recorder."""
         self._read_in_place.check(self.source.name)
+        if self._file_in_place is not None:
+            self._file_in_place.check()
         arrays, kind = self.signature.bind(args, kwargs)
         sizes = bind_sizes(self.graph.inputs, arrays)
         self._check_sizes(sizes)
@@ -184,12 +194,22 @@ class CompiledModel:
         chosen = replace(given, may_pack=self.options.may_pack)
         self.check_weights()
         return CompiledModel(
-            self.graph, self.signature, chosen, self.source, self._reference, self._shared
-        )
+            self.graph, self.signature, chosen, self.source, self._reference, self._shared,
+            self._file,
+        )  # fmt: skip
 
     def check_weights(self) -> None:
-        """Raise `ModuleChangedError` where the module has changed a weight that `graph` shares."""
+        """Raise `ModuleChangedError` where the module has changed a weight that `graph` shares, and
+        `SavedModelError` where the file was changed that its weights lie in.
+        """
         self._shared.check(self.source.name)
+        if self._file is not None:
+            self._file.check()
+
+    def _lies_in_file(self, constant: str) -> bool:
+        """Whether a constant is a part of the mapped file."""
+        value = self.graph.constants[constant].value
+        return self._file is not None and isinstance(value, np.ndarray) and self._file.holds(value)
 
     def explain(self) -> Explanation:
         """Every layer with its zeros, kernel and reason, and every step that is not native."""

@@ -1,8 +1,13 @@
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from prunus.errors import GraphError, InputError
-from prunus.ir import Graph, bind_sizes, interpret, parse_type, symbol
+from prunus.ir import OPS, Graph, bind_sizes, interpret, parse_type, symbol
 from tests.graphs import GraphBuilder
 
 
@@ -90,3 +95,64 @@ def test_zero_size_and_strided_inputs() -> None:
     np.testing.assert_array_equal(
         interpret(graph, {"x": wide})[0], interpret(graph, {"x": wide.copy()})[0]
     )
+
+
+EXTREMES = np.array([0, -0.0, 1, -1, 1e-45, 3e38, -3e38, np.inf, -np.inf, np.nan], np.float32)
+UNARY = [name for name, op in OPS.items() if op.inputs == ("x",) and not op.attrs and name != "not"]
+BINARY = ["add", "subtract", "multiply", "divide", "power", "minimum", "maximum", "less"]
+
+
+@pytest.mark.parametrize("name", UNARY + BINARY)
+def test_no_op_warns_of_extreme_values(name: str) -> None:
+    b = GraphBuilder()
+    x, y = b.input("x", "f32[n, 1]"), b.input("y", "f32[m]")
+    graph = b.graph(b.add(name, x, *([y] if name in BINARY else [])), y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        interpret(graph, {"x": EXTREMES[:, None], "y": EXTREMES})
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs", "expected"),
+    [
+        ("mean", {"axes": (1,), "keep": False}, torch.mean),
+        ("sum", {"axes": (1,), "keep": False}, torch.sum),
+        ("cumsum", {"axis": 1}, torch.cumsum),
+        ("softmax", {"axis": 1}, torch.softmax),
+    ],
+)
+def test_a_reduction_of_no_elements_is_what_torch_says(
+    name: str, attrs: dict[str, Any], expected: Callable[..., torch.Tensor]
+) -> None:
+    b = GraphBuilder()
+    graph = b.graph(b.add(name, b.input("x", "f32[n, m, 3]"), **attrs))
+    for shape in ((2, 0, 3), (0, 2, 3), (2, 3, 3)):
+        x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            (found,) = interpret(graph, {"x": x})
+        wanted = expected(torch.from_numpy(x), 1).numpy()
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("attrs", [{"axes": (1,), "keep": False}, {"axis": 1}])
+def test_the_largest_of_no_elements_is_refused(attrs: dict[str, Any]) -> None:
+    b = GraphBuilder()
+    graph = b.graph(
+        b.add("argmax" if "axis" in attrs else "max", b.input("x", "f32[n, m]"), **attrs)
+    )
+    with pytest.raises(GraphError, match="largest of no elements"):
+        interpret(graph, {"x": np.zeros((2, 0), np.float32)})
+
+
+def test_norms_of_no_features_do_not_warn() -> None:
+    b = GraphBuilder()
+    x, none = b.input("x", "f32[n, 0]"), b.constant("c", np.zeros(0, np.float32))
+    graph = b.graph(
+        b.add("layer_norm", x, none, none, eps=1e-5), b.add("rms_norm", x, none, eps=1e-5)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [y.shape for y in interpret(graph, {"x": np.zeros((2, 0), np.float32)})] == [
+            (2, 0)
+        ] * 2

@@ -1,5 +1,7 @@
 """Memory of activations: placement by lifetime, alignment, growth."""
 
+import time
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +87,44 @@ def test_in_a_chain_only_buffers_of_one_shape_follow_each_other() -> None:
     assert offsets["a"] == offsets["c"]
     assert len(set(offsets.values())) == 3
     assert whole == 3 * 64
+
+
+def test_buffers_of_thousands_of_live_values_are_placed_soon() -> None:
+    # All live twice at once in one chain, in places that others have taken since: each of the last
+    # has every one of the first as a candidate, none of which is free.
+    count, chain = 700, (0, 0)
+    phases = [((0, 1), "A"), ((2, 5), "B"), ((4, 5), "A")]
+    made = {f"{p}{i}": Life(steps, chain, shape) for p, (steps, shape) in enumerate(phases)
+            for i in range(count)}  # fmt: skip
+    sizes = dict.fromkeys(made, 64)
+    begin = time.monotonic()
+    offsets, whole = place(sizes, made)
+    assert time.monotonic() - begin < 5
+    assert whole == 64 * 2 * count
+    assert {offsets[f"2{i}"] for i in range(count)} == {offsets[f"0{i}"] for i in range(count)}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 8), st.integers(0, 4), st.integers(0, 1), st.integers(1, 3)
+        ),
+        max_size=14,
+    )
+)  # fmt: skip
+def test_buffers_in_one_chain_share_a_place_wholly_or_not_at_all(
+    drawn: list[tuple[int, int, int, int]],
+) -> None:
+    made = {f"b{i}": Life((a, a + n), (c, c), size) for i, (a, n, c, size) in enumerate(drawn)}
+    sizes = {f"b{i}": 64 * each[-1] for i, each in enumerate(drawn)}
+    offsets, _ = place(sizes, made)
+    for a, one in made.items():
+        for b, other in made.items():
+            apart = offsets[a] + sizes[a] <= offsets[b] or offsets[b] + sizes[b] <= offsets[a]
+            if a < b and not apart and one.chains == other.chains:
+                assert offsets[a] == offsets[b]
+                assert one.shape == other.shape
+                assert not overlap(one.steps, other.steps)
 
 
 def test_a_buffer_holds_its_tiles_and_what_a_copy_may_read_behind_them() -> None:

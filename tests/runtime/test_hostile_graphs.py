@@ -5,14 +5,15 @@ when it is loaded or called, with an error of prunus, and in no time.
 import hashlib
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from prunus.errors import InputError, SavedModelError
+from prunus.errors import GraphError, InputError, SavedModelError
 from prunus.ir import Constant, bind_sizes, interpret
-from prunus.plan import make_options, make_plan
+from prunus.plan import make_options, make_plan, planner
 from prunus.runtime.executable import Executable
 from prunus.runtime.saved import load_model
 from prunus.runtime.saved_constants import split_constants, write_tensors
@@ -45,7 +46,7 @@ def write_folder(folder: Path, *lines: str, **constants: Constant) -> Path:
         companions=(),
         weights=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         signature={},
-        graph=("graph", lines[0], *named, *lines[1:]),
+        graph=("graph", *lines[0].splitlines(), *named, *lines[1:]),
         constants=stored,
     )
     (folder / DESCRIPTION).write_text(description_text(description))
@@ -277,3 +278,78 @@ def test_a_failed_large_call_leaves_the_model_as_it_was(tmp_path: Path) -> None:
         executable.run(huge, bind_sizes(program.graph.inputs, huge))
     (after,) = executable.run(small, bind_sizes(program.graph.inputs, small))
     np.testing.assert_array_equal(before, after)
+
+
+def relu_chain(count: int) -> list[str]:
+    """A chain of that many steps."""
+    names = ["h", *(f"a{i}" for i in range(count))]
+    nodes = [f"{y} = relu({x}): f32[batch, seq, 8]" for x, y in pairwise(names)]
+    return [*nodes, f"return {names[-1]}"]
+
+
+def wide_sum(count: int) -> list[str]:
+    """That many values alive at once, and their sum."""
+    nodes = [f"a{i} = relu(h): f32[batch, seq, 8]" for i in range(count)]
+    sums = ["a0", *(f"s{i}" for i in range(1, count))]
+    nodes += [
+        f"{y} = add({x}, a{i}): f32[batch, seq, 8]"
+        for i, (x, y) in enumerate(pairwise(sums), start=1)
+    ]
+    return [*nodes, f"return {sums[-1]}"]
+
+
+@pytest.mark.parametrize("nodes", [relu_chain(4000), wide_sum(2000)], ids=["long", "wide"])
+def test_a_graph_of_thousands_of_steps_is_loaded_and_called_soon(
+    tmp_path: Path, nodes: list[str]
+) -> None:
+    folder = write_folder(tmp_path / "model", X, LAYER, *nodes, w=WEIGHT)
+    begin = time.monotonic()
+    run(folder, {"x": np.ones((2, 3, 8), np.float32)})
+    assert time.monotonic() - begin < QUICK
+
+
+def one_block(shape: tuple[int, int], block: tuple[int, int]) -> Constant:
+    """A weight of which a single block is stored."""
+    indptr = np.ones(-(-shape[0] // block[0]) + 1, np.int64)
+    indptr[0] = 0
+    data = np.ones((1, *block), np.float32)
+    return Constant(BlockSparse(shape, block, data, np.zeros(1, np.int32), indptr))
+
+
+def test_rows_for_which_nothing_is_stored_are_limited(tmp_path: Path) -> None:
+    weights = {f"w{i}": one_block((1 << 20, 8), (1 << 12, 1)) for i in range(8)}
+    folder = write_folder(tmp_path / "model", X, f"return x, {', '.join(weights)}", **weights)
+    begin = time.monotonic()
+    with pytest.raises(SavedModelError, match="rows for which nothing is stored"):
+        load_model(folder)
+    assert time.monotonic() - begin < QUICK
+
+
+def test_sparse_constants_are_expanded_once_and_within_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = [f"y{i} = matmul(x, v): f32[batch, seq, 1024]" for i in range(20)]
+    folder = write_folder(
+        tmp_path / "model", X, *sums, "return " + ", ".join(f"y{i}" for i in range(20)),
+        v=one_block((8, 1024), (8, 1)),
+    )  # fmt: skip
+    nbytes = 4 * 8 * 1024
+    monkeypatch.setattr(planner, "call_memory", lambda: nbytes)
+    found = run(folder, {"x": np.ones((2, 1, 8), np.float32)})
+    assert [float(each.sum()) for each in found] == [16.0] * 20
+    monkeypatch.setattr(planner, "call_memory", lambda: nbytes - 1)
+    with pytest.raises(GraphError, match="sparse constant 'v'"):
+        run(folder, {"x": np.ones((2, 1, 8), np.float32)})
+
+
+def test_a_mask_of_sums_of_itself_is_planned_soon(tmp_path: Path) -> None:
+    names = ["m", *(f"m{i}" for i in range(60))]  # 2^60 paths lead back to the input
+    sums = [f"{y} = add({x}, {x}): f32[batch, 1, 1, seq]" for x, y in pairwise(names)]
+    attention = f"y = attention(h, h, h, {names[-1]}) {ATTENTION % 2}: f32[batch, seq, 8]"
+    lines = ("input m: f32[batch, 1, 1, seq]", X)
+    folder = write_folder(
+        tmp_path / "model", "\n".join(lines), LAYER, *sums, attention, "return y", w=WEIGHT
+    )
+    begin = time.monotonic()
+    run(folder, {"m": np.zeros((2, 1, 1, 3), np.float32), "x": np.ones((2, 3, 8), np.float32)})
+    assert time.monotonic() - begin < QUICK

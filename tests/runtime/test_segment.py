@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from prunus.errors import InternalError
 from prunus.runtime.executable import Executable
 from prunus.runtime.program import Derived, NativeStep, Program
-from prunus.runtime.segment import MAX_SIZE
-from tests.graphs import BATCH, SEQ
+from prunus.runtime.segment import MAX_SIZE, Segment
+from tests.graphs import BATCH, SEQ, GraphBuilder
 from tests.native.decisions import Decisions, compiled, run
 from tests.native.encoder import encoder, sentences
 
@@ -67,3 +68,18 @@ def test_a_size_below_zero_never_reaches_native_code(case: str) -> None:
         InternalError, match=f"{op} '{name}': .*{message}.*expected 0 to {MAX_SIZE}"
     ):
         run(Executable(program, target=sound.target, threads=2), sentences(2, 9))
+
+
+def test_what_sizes_derive_is_computed_once_for_all_steps() -> None:
+    b = GraphBuilder()
+    x = b.input("x", "f32[4, n, 6]")  # the sequences are not those of a batch, so nothing is packed
+    for _ in range(3):
+        x = b.add("attention", x, x, x, heads=2, scale=0.5, causal=False)
+    executable = compiled(b.graph(x), Decisions())
+    run(executable, {"x": np.ones((4, 5, 6), np.float32)})
+    steps = [step for step in executable.program.native_steps if step.op == "attention"]
+    starts = {id(step.arguments[f"{each}_starts"]) for step in steps for each in ("query", "key")}
+    assert len(steps) == 3 and len(starts) == 1
+    (bound,) = executable._bindings.values()
+    arrays = [part.keep for part in bound if isinstance(part, Segment)]
+    assert sorted(len(array) for kept in arrays for array in kept) == [5, 20]  # starts, and rows

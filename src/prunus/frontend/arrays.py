@@ -13,9 +13,22 @@ import numpy as np
 
 from prunus.errors import InputError
 from prunus.ir import DTYPES
+from prunus.ir.size_check import memory_error
+from prunus.runtime.memory import call_memory
 
 Kind = Literal["numpy", "torch"]
 """What the caller passed in, and gets back."""
+
+_NOT_A_TENSOR = (
+    TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError,
+    AssertionError, BufferError, MemoryError,
+)  # fmt: skip
+"""What an object raises that does not become an array. All else passes through, such as an
+interrupt or what a signal handler raises."""
+
+_LIST_BYTES = 40
+"""Bytes that NumPy needs for each element of a sequence that makes its elements, as `range` does:
+a pointer and an integer."""
 
 
 def to_array(name: str, value: Any, dtype: str) -> tuple[np.ndarray, Kind]:
@@ -68,6 +81,7 @@ def _from_torch(name: str, tensor: Any, torch: Any) -> np.ndarray:
         raise InputError(f"{name} is {place}, expected a dense tensor on the CPU; move it there")
     tensor = tensor.detach()
     if tensor.dtype in (torch.bfloat16, torch.float16):
+        _check_memory(name, tensor.numel() * torch.float32.itemsize)
         tensor = tensor.float()  # NumPy has no bfloat16
     array: np.ndarray = tensor.numpy()
     return array
@@ -80,10 +94,20 @@ def _from_numpy(name: str, value: Any) -> np.ndarray:
             "write model(**inputs)"
         )
     try:
+        if not hasattr(value, "__array__") and _makes_elements(value):
+            _check_memory(name, len(value) * _LIST_BYTES)
         array = np.asarray(value)
-    except ValueError as error:
+    except _NOT_A_TENSOR as error:
+        if isinstance(error, InputError):
+            raise
+        advice = (
+            " Rows of different lengths must be padded to one"
+            if isinstance(value, (list, tuple))
+            else ""
+        )
         raise InputError(
-            f"{name} is not a tensor: {error}. Rows of different lengths must be padded to one"
+            f"{name} is not a tensor: {type(value).__name__} gives {type(error).__name__}: "
+            f"{error}.{advice}"
         ) from error
     if array.dtype.kind not in "biuf":
         raise InputError(
@@ -93,8 +117,22 @@ def _from_numpy(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def _makes_elements(value: Any) -> bool:
+    """Whether a sequence may be longer than its memory."""
+    held = (list, tuple, str, bytes, bytearray, memoryview)
+    return hasattr(value, "__len__") and not isinstance(value, held)
+
+
+def _check_memory(name: str, nbytes: int) -> None:
+    """Refuse an input whose copy would not fit: a view of one number may have any shape."""
+    if nbytes > call_memory():
+        raise memory_error(name, nbytes, call_memory())
+
+
 def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     wanted = DTYPES[dtype]
+    if array.dtype != wanted or not array.flags.c_contiguous:
+        _check_memory(name, array.size * wanted.itemsize)
     with np.errstate(invalid="ignore", over="ignore"):
         result = np.asarray(array, dtype=wanted, order="C")
     if wanted.kind != "f" and array.dtype != wanted and not np.array_equal(result, array):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from prunus.errors import GraphError, InputError
 
@@ -264,6 +265,7 @@ def substitute(dim: int | Expr, values: Mapping[str, int | Expr]) -> int | Expr:
     return result
 
 
+@lru_cache(maxsize=1024)  # a graph has the same few on every line
 def parse_dim(text: str) -> int | Expr:
     """The dimension that `str` printed.
 

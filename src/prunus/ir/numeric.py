@@ -4,6 +4,8 @@ given.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 # W. J. Cody, "Rational Chebyshev approximation for the error function", Math. Comp. 23 (1969):
@@ -69,16 +71,26 @@ def softmax(x: np.ndarray, axis: int) -> np.ndarray:
     return np.asarray(power / np.where(total == 0, 1, total), x.dtype)
 
 
+def mean(x: np.ndarray, axes: tuple[int, ...], *, keep: bool = True) -> np.ndarray:
+    """The mean over some axes; that of no elements is NaN. NumPy's own prints a warning then, which
+    `np.errstate` does not silence.
+    """
+    total = np.sum(x, axis=axes, keepdims=keep, dtype=x.dtype)
+    count = np.int64(math.prod(x.shape[axis] for axis in axes))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.true_divide(total, count), x.dtype)
+
+
 def layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float) -> np.ndarray:
     """(x - mean) / sqrt(variance + eps) · gamma + beta over the last axis."""
-    centred = x - np.mean(x, axis=-1, keepdims=True, dtype=x.dtype)
-    variance = np.mean(centred * centred, axis=-1, keepdims=True, dtype=x.dtype)
+    centred = x - mean(x, (-1,))
+    variance = mean(centred * centred, (-1,))
     return np.asarray(centred / np.sqrt(variance + x.dtype.type(eps)) * gamma + beta, x.dtype)
 
 
 def rms_norm(x: np.ndarray, gamma: np.ndarray, eps: float) -> np.ndarray:
     """x / sqrt(mean(x²) + eps) · gamma over the last axis."""
-    square = np.mean(x * x, axis=-1, keepdims=True, dtype=x.dtype)
+    square = mean(x * x, (-1,))
     return np.asarray(x / np.sqrt(square + x.dtype.type(eps)) * gamma, x.dtype)
 
 

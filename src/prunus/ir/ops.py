@@ -238,7 +238,8 @@ def _with_elements(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 op("sum", "x", axes=AXES, keep=FLAG, type=rules.reduction_type, meaning=_reduce(np.sum))
-op("mean", "x", axes=AXES, keep=FLAG, type=rules.mean_type, meaning=_reduce(np.mean))
+op("mean", "x", axes=AXES, keep=FLAG, type=rules.mean_type,
+   meaning=lambda a, x: numeric.mean(x, a.axes, keep=a.keep))  # fmt: skip
 op("max", "x", axes=AXES, keep=FLAG, type=rules.extremum_type, meaning=_extremum(np.max))
 op("argmax", "x", axis=AXIS, type=rules.argmax_type,
    meaning=lambda a, x: np.argmax(_with_elements(x, (a.axis,)), axis=a.axis))  # fmt: skip

@@ -95,13 +95,15 @@ class _Analysis:
 
     def _is_made_first(self, mask: str) -> bool:
         """Whether a value is computed by NumPy before any kernel runs."""
-        behind = [mask]
+        behind, seen = [mask], set[str]()
         while behind:
-            node = self.producers.get(behind.pop())
+            name = behind.pop()
+            node = None if name in seen else self.producers.get(name)
+            seen.add(name)  # once: as many paths lead to a value as there are sums of sums
             if node is not None:
                 if self.kinds[node.name] != "plain" or node.op in COMPUTED_BY_KERNELS:
                     return False
-                behind += [name for name in node.inputs if name is not None]
+                behind += [each for each in node.inputs if each is not None]
         return True
 
     def _kind(self, node: Node) -> Kind | None:

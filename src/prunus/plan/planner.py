@@ -4,17 +4,21 @@ steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from prunus.errors import GraphError
 from prunus.ir import OPS, Attrs, Expr, Graph, Node, TensorType, evaluate, product
 from prunus.ir.ops import evaluate_attr
+from prunus.kernels.layout import FLOAT
 from prunus.kernels.spec import Kernel
 from prunus.kernels.tokens import Embed, Unpack
 from prunus.plan.options import Options
 from prunus.plan.packing import find_packing
 from prunus.plan.race import Choices
+from prunus.runtime.memory import call_memory
 from prunus.runtime.packing import COMPUTED_TOKENS, Packing, PackingRule
 from prunus.runtime.program import (
     BoundArgument,
@@ -30,6 +34,7 @@ from prunus.runtime.program import (
     Tiles,
     Work,
 )
+from prunus.sparsity import BlockSparse
 
 
 class Planner:
@@ -50,9 +55,11 @@ class Planner:
         self.buffers: dict[str, Buffer] = {}
         self.numpy_constants: dict[str, np.ndarray] = {}
         self.keep: list[object] = []
+        self._expanded = 0
         self._plain = set(graph.inputs)
         self._constants: dict[str, np.ndarray] = {}
         self._feeds: dict[object, Feed] = {}
+        self._derived: dict[object, Derived] = {}
 
     # Values
 
@@ -78,7 +85,8 @@ class Planner:
     def plain(self, name: str) -> None:
         """Make sure that NumPy has the value; tiles are unpacked first."""
         if name in self.graph.constants:
-            self.numpy_constants[name] = self.graph.constants[name].dense()
+            if name not in self.numpy_constants:
+                self.numpy_constants[name] = self._dense(name)
         elif name not in self._plain:
             self._unpack(name)
             self._plain.add(name)
@@ -90,9 +98,26 @@ class Planner:
     def constant(self, name: str) -> np.ndarray:
         """A constant as a contiguous float32 array, shared by all who ask."""
         if name not in self._constants:
-            dense = self.graph.constants[name].dense()
-            self._constants[name] = np.ascontiguousarray(dense, dtype=np.float32)
+            self._constants[name] = np.ascontiguousarray(self._dense(name), dtype=np.float32)
         return self._constants[name]
+
+    def _dense(self, name: str) -> np.ndarray:
+        """A constant as an array. What is stored sparsely may be any size once it is not.
+
+        Raises:
+            GraphError: such arrays need more memory than a call may use.
+        """
+        constant = self.graph.constants[name]
+        if isinstance(constant.value, BlockSparse):
+            self._expanded += FLOAT * math.prod(constant.value.shape)
+            if self._expanded > call_memory():
+                raise GraphError(
+                    f"the sparse constant {name!r} is read by an op that needs all of its "
+                    f"elements: {self._expanded / 1e9:.1f} GB with others like it, and a call may "
+                    f"use {call_memory() / 1e9:.1f} GB of this machine's memory; use a machine "
+                    "with more memory"
+                )
+        return constant.dense()
 
     def feed(
         self,
@@ -127,8 +152,12 @@ class Planner:
     def token_rows(self, type: TensorType) -> BoundArgument:
         """For each token of a value its row among all tokens of the batch: int64."""
         tokens = product(type.shape[:-1])
-        everyone = Derived(lambda sizes: np.arange(evaluate(tokens, sizes), dtype=np.int64))
-        return self._of_packing(tokens, lambda packing, sizes: packing.rows, everyone)
+
+        def everyone(sizes: Sizes) -> np.ndarray:
+            return np.arange(evaluate(tokens, sizes), dtype=np.int64)
+
+        otherwise = self._derive(("rows", tokens), everyone)
+        return self._of_packing(tokens, lambda packing, sizes: packing.rows, otherwise)
 
     def sequence_starts(self, lead: Sequence[int | Expr], length: int | Expr) -> BoundArgument:
         """The first token of each of the sequences [lead] of so many tokens, and the end: int64."""
@@ -138,7 +167,8 @@ class Planner:
             return np.arange(evaluate(count, sizes) + 1) * evaluate(length, sizes)
 
         tokens = product((count, length))
-        return self._of_packing(tokens, lambda packing, sizes: packing.starts, Derived(regular))
+        otherwise = self._derive(("starts", count, length), regular)
+        return self._of_packing(tokens, lambda packing, sizes: packing.starts, otherwise)
 
     def tokens_at(self, type: TensorType, places: Callable[[Sizes], np.ndarray]) -> BoundArgument:
         """Which tokens of a value lie at these places of the batch: int64."""
@@ -146,6 +176,10 @@ class Planner:
         return self._of_packing(
             tokens, lambda packing, sizes: packing.find(places(sizes)), Derived(places)
         )
+
+    def _derive(self, key: object, compute: Callable[[Sizes], np.ndarray]) -> Derived:
+        """What follows from the sizes; the same key gives the same, which a call computes once."""
+        return self._derived.setdefault(key, Derived(compute))
 
     def _of_packing(
         self, tokens: int | Expr, compute: Callable[[Packing, Sizes], int | np.ndarray],

@@ -11,6 +11,7 @@ import numpy as np
 
 from prunus.kernels.layout import FLOAT, LINE, padded
 from prunus.runtime.chains import find_chains
+from prunus.runtime.intervals import Interval
 from prunus.runtime.program import Buffer, NativeStep, Program
 
 GUARD = 256
@@ -85,7 +86,8 @@ class _Placed:
         n = self._count
         shape = self._shapes.setdefault(life.shape, len(self._shapes))
         # Rivals may be in use at the same time, by different tiles if by no other.
-        rivals = np.flatnonzero(_meet(self._chains[:, :n], life.chains))
+        meets = _meet(self._chains[:, :n], life.chains)
+        rivals = slice(n) if meets.all() else np.flatnonzero(meets)  # a view where it can be
         begin, end = self._begin[rivals], self._end[rivals]
         # Of a twin each tile is done with before that tile of this buffer is used, or the other way
         # round: the two may share their place if they share it wholly.
@@ -106,15 +108,29 @@ def _meet(intervals: np.ndarray, interval: tuple[int, int]) -> np.ndarray:
 
 
 def _shared_place(begin: np.ndarray, end: np.ndarray, twins: np.ndarray, size: int) -> int | None:
-    """The lowest offset of a twin at which no rival but twins lies, if there is one."""
+    """The lowest offset of a twin at which no rival but twins lies, if there is one.
+
+    Twins have the same shape, so all have `size` bytes.
+    """
     candidates = begin[twins]
-    while candidates.size:
-        offset = int(candidates.min())
-        inside = (begin < offset + size) & (offset < end)
-        if not (inside & ~(twins & (begin == offset))).any():
-            return offset
-        candidates = candidates[candidates > offset]
-    return None
+    if not candidates.size:
+        return None
+    lowest = int(candidates.min())  # most often the place
+    inside = (begin < lowest + size) & (lowest < end)
+    if not (inside & ~(twins & (begin == lowest))).any():
+        return lowest
+    candidates = np.sort(candidates)
+    candidates = candidates[np.diff(candidates, prepend=-1) > 0]
+    # Of the other rivals that begin before a place ends, the furthest end must not lie in it.
+    others, ends = begin[~twins], end[~twins]
+    order = np.argsort(others, kind="stable")
+    reached = np.maximum.accumulate(np.concatenate(([0], ends[order])))
+    free = reached[np.searchsorted(others[order], candidates + size)] <= candidates
+    # Nor may another twin overlap it: only one in front of it or behind it can.
+    crossed = np.diff(candidates) < size
+    free[1:] &= ~crossed
+    free[:-1] &= ~crossed
+    return int(candidates[free.argmax()]) if free.any() else None
 
 
 def _lowest_gap(begin: np.ndarray, end: np.ndarray, size: int) -> int:
@@ -146,24 +162,10 @@ class Placement:
         """Whether a call with so many tokens in each buffer has room."""
         return all(count <= self.tokens[name] for name, count in tokens.items())
 
-    def span(self, buffer: str) -> tuple[int, int]:
+    def span(self, buffer: str) -> Interval:
         """The first byte of a buffer, and the one behind it."""
         begin = self.offsets[buffer]
         return begin, begin + self._sizes[buffer]
-
-    def overlap(self, some: frozenset[str], others: frozenset[str]) -> bool:
-        """Whether buffers share memory; two that are never alive together may lie in the same
-        place.
-        """
-        spans = sorted(
-            (*self.span(name), side) for side, names in enumerate((some, others)) for name in names
-        )
-        reached = [0, 0]
-        for begin, end, side in spans:
-            if begin < reached[1 - side]:
-                return True
-            reached[side] = max(reached[side], end)
-        return False
 
 
 class Arena:

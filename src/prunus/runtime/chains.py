@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from prunus.kernels.layout import tiles
+from prunus.runtime.intervals import Interval, Intervals
 from prunus.runtime.program import NativeStep, NumpyStep, Step, Tiles
 
-Overlap = Callable[[frozenset[str], frozenset[str]], bool]
-"""Whether two sets of buffers share memory."""
+Span = Callable[[str], Interval]
+"""Where a buffer lies; two that are never alive together may lie in the same place."""
 
 MANY_TILES = 8
 """Tiles of a worker from which on chains pay again."""
@@ -82,7 +83,7 @@ def find_order(
     steps: Sequence[NativeStep],
     chains: Sequence[range],
     parts: Sequence[tuple[bool, bool]],
-    overlap: Overlap,
+    span: Span,
 ) -> Order:
     """The records for given chains.
 
@@ -91,10 +92,10 @@ def find_order(
         chains: Of those steps.
         parts: For each chain whether some tiles go through it as a chain, and whether some go step
             by step.
-        overlap: Whether buffers share memory.
+        span: Where each buffer lies.
     """
     records: list[tuple[int, int, int, bool]] = []
-    memory = _Memory(overlap)
+    memory = _Memory(span)
     for chain, (together, alone) in zip(chains, parts, strict=True):
         members = [steps[position] for position in chain]
         if together:
@@ -117,22 +118,24 @@ def find_order(
 
 
 class _Memory:
-    """The buffers that were read and written since the workers last met."""
+    """The memory that was read and written since the workers last met."""
 
-    def __init__(self, overlap: Overlap) -> None:
-        self._overlap = overlap
-        self._read, self._written = frozenset[str](), frozenset[str]()
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._read, self._written = Intervals(), Intervals()
 
     def must_wait(self, touches: frozenset[str], writes: frozenset[str]) -> bool:
         """Whether a step must wait: it reads or overwrites memory that was written, or writes
         memory that was read. If so, the workers have met.
         """
-        wait = self._overlap(touches, self._written) or self._overlap(writes, self._read)
+        wait = self._written.meets(map(self._span, touches)) or self._read.meets(
+            map(self._span, writes)
+        )
         if wait:
-            self._read = self._written = frozenset()
+            self._read, self._written = Intervals(), Intervals()
         return wait
 
     def use(self, touches: frozenset[str], writes: frozenset[str]) -> None:
         """What a step reads and writes."""
-        self._read |= touches - writes
-        self._written |= writes
+        self._read.add(map(self._span, touches - writes))
+        self._written.add(map(self._span, writes))

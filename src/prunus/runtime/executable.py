@@ -62,8 +62,7 @@ class Executable:
         self.arena = Arena()
         self.most = most_tokens(program.weight_bytes, threads)
         self._scratch = Arena()
-        empty = dict.fromkeys(program.buffers, 0)
-        self._placements = {c: Placement(program, empty, chained=c) for c in (False, True)}
+        self._placements: dict[bool, Placement] = {}
         self._stride = 0
         self._generation = 0
         self._prologue, steps = _split(program.steps)
@@ -195,9 +194,10 @@ class Executable:
         tokens = {name: evaluate(buffer.tokens, sizes) for name, buffer in buffers}
         scratch = max((step.scratch(sizes) for step in self.program.native_steps), default=0)
         chained = chains_pay(max(tokens.values(), default=0), self.threads)
-        placement = self._placements[chained]
-        if not placement.fits(tokens):
-            most = {name: max(count, placement.tokens[name]) for name, count in tokens.items()}
+        placement = self._placements.get(chained)
+        if placement is None or not placement.fits(tokens):
+            so_far = placement.tokens if placement else {}
+            most = {name: max(count, so_far.get(name, 0)) for name, count in tokens.items()}
             placement = Placement(self.program, most, chained=chained)
         stride = max(self._stride, -(-scratch // LINE) * LINE + LINE)
         needed = placement.nbytes + stride * self.threads

@@ -28,8 +28,10 @@ from typing import Any
 from prunus.errors import GraphError, SavedModelError
 from prunus.ir import Constant, Graph, parse_graph, print_graph, verify
 from prunus.runtime.companions import copy_companions
+from prunus.runtime.mapped_file import MappedFile
 from prunus.runtime.memory import usable_memory
 from prunus.runtime.saved_constants import (
+    check_empty_rows,
     map_tensors,
     max_file_bytes,
     read_constant,
@@ -63,6 +65,7 @@ class SavedModel:
         simulated: How its weights were simulated, in words; None for a real model.
         folder: Where it was loaded from.
         companions: The files in it that came with the model, as far as they are still there.
+        file: The mapped file; None where the model was not read from one.
     """
 
     graph: Graph
@@ -71,6 +74,7 @@ class SavedModel:
     simulated: str | None
     folder: Path
     companions: tuple[Path, ...]
+    file: MappedFile | None = None
 
 
 def save_model(
@@ -199,8 +203,8 @@ def _load(folder: Path) -> SavedModel:
     description = read_description(_regular(folder / DESCRIPTION))
     weights = _regular(folder / WEIGHTS)
     _check_size(weights, description.constants.values())
-    mapping, tensors = map_tensors(weights)
-    if _file_digest(weights) != description.weights:
+    file, tensors = map_tensors(weights)
+    if file.digest() != description.weights:
         raise SavedModelError(
             f"{WEIGHTS} is not the file that {DESCRIPTION} describes (their digests differ): it is "
             "damaged or of another save; copy the folder again, or save the model again"
@@ -208,11 +212,12 @@ def _load(folder: Path) -> SavedModel:
     constants = {
         name: read_constant(name, stored, tensors) for name, stored in description.constants.items()
     }
+    check_empty_rows(constants)
     if tensors:
         raise SavedModelError(f"{WEIGHTS} has a tensor of no constant: {min(tensors)!r:.60}")
     if hasattr(mmap, "MADV_DONTNEED"):
         # Checking read every page; of an embedding table few are needed, and these come back.
-        mapping.madvise(mmap.MADV_DONTNEED)
+        file.mapping.madvise(mmap.MADV_DONTNEED)
     return SavedModel(
         graph=_graph(description.graph, constants),
         signature=description.signature,
@@ -222,6 +227,7 @@ def _load(folder: Path) -> SavedModel:
         companions=tuple(
             folder / name for name in description.companions if (folder / name).is_file()
         ),
+        file=file,
     )
 
 

@@ -162,18 +162,20 @@ class Template:
         words = self._words.copy()
         for at, buffer in self._tiles:
             words[at] = base + placement.offsets[buffer]
-        keep: list[np.ndarray] = []
+        known: dict[int, int | np.ndarray] = {}  # attentions share where sequences begin
         for at, argument, step, name in self._sized:
-            value = (
-                argument.compute(sizes)
-                if isinstance(argument, Derived)
-                else evaluate(argument, sizes)
-            )
+            if id(argument) not in known:
+                known[id(argument)] = (
+                    argument.compute(sizes)
+                    if isinstance(argument, Derived)
+                    else evaluate(argument, sizes)
+                )
+            value = known[id(argument)]
             if isinstance(value, np.ndarray):
-                keep.append(value)
                 words[at] = value.ctypes.data
             else:
                 words[at] = _checked(value, step, name, sizes)
+        keep = [value for value in known.values() if isinstance(value, np.ndarray)]
         work = self._units(sizes, chained=placement.chained)
         order = self._order(placement, work)
         records = np.zeros((len(order.steps), walker.STEP_WORDS), np.int64)
@@ -241,7 +243,7 @@ class Template:
         if key not in self._orders:
             while len(self._orders) > KEPT_ORDERS:
                 self._orders.pop(next(iter(self._orders)))
-            self._orders[key] = find_order(self.steps, self._chains, parts, placement.overlap)
+            self._orders[key] = find_order(self.steps, self._chains, parts, placement.span)
         return self._orders[key]
 
     def _claims(self, order: Order, work: _Units, records: np.ndarray) -> np.ndarray:
