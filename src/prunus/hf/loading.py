@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from prunus.api import load, open_checkpoint
 from prunus.errors import CheckpointError, InputError, UnsupportedError
 from prunus.frontend import hub
+from prunus.frontend.keywords import check_known, loading_names
 from prunus.frontend.weights import in_one_line
-from prunus.hf.keywords import check_known
 from prunus.hf.tasks import Task
 from prunus.plan import option_names
 from prunus.runtime.companions import COMPANIONS, CONFIG, real_place
@@ -153,10 +153,10 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
 
 def check_options(options: Mapping[str, Any], others: tuple[str, ...]) -> None:
-    """Refuse a keyword that is neither an option of `prunus.compile` nor one of `others`.
+    """Refuse a keyword that is neither an option of `prunus.compile`, nor one of `others`, nor
+    known from transformers.
 
     Raises:
         TypeError: it is unknown; the message names the closest known one.
     """
-    known = (*option_names(), *others)
-    check_known("from_pretrained", options, known)
+    check_known("from_pretrained", options, (*option_names(), *others), loading_names())
