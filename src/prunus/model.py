@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prunus import cache
 from prunus.errors import InputError, SavedModelError
+from prunus.frontend.masks import check_mask_rank
 from prunus.frontend.snapshot import SharedWeights
 from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
@@ -115,7 +118,7 @@ class CompiledModel:
         with `dense`, those that an engine does that ignores zeros.
         """
         arrays, _ = self.signature.bind((), inputs)
-        return self.program.flops(bind_sizes(self.graph.inputs, arrays), dense=dense)
+        return self.program.flops(self._sizes(arrays), dense=dense)
 
     @property
     def vocabulary(self) -> int | None:
@@ -161,10 +164,14 @@ class CompiledModel:
         """A call, with what is done in it noted where there is a recorder."""
         self._read_in_place.check(self.source.name)
         arrays, kind = self.signature.bind(args, kwargs)
-        sizes = bind_sizes(self.graph.inputs, arrays)
+        sizes = self._sizes(arrays)
         self._check_sizes(sizes)
         check_indices(self._index_limits, arrays)
         return self.signature.pack(self._executable.run(arrays, sizes, recorder), kind)
+
+    def _sizes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+        check_mask_rank(self.graph.inputs, arrays)
+        return bind_sizes(self.graph.inputs, arrays)
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():
@@ -230,7 +237,7 @@ class CompiledModel:
         return profile_calls(
             self.program,
             calls,
-            bind_sizes(self.graph.inputs, arrays),
+            self._sizes(arrays),
             limits,
             model=self.source.name,
             simulated=self.simulated,

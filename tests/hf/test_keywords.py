@@ -153,8 +153,11 @@ def test_labels_without_names_are_those_of_transformers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pooling", "hidden_dropout_prob", "from_pt", "token_type"])
 def test_distant_names_are_not_suggested(name: str, folder: Path) -> None:
-    for load, error in ((PrunusModel.from_pretrained, TypeError),
-                        (prunus.from_pretrained, InputError)):  # fmt: skip
+    calls: list[tuple[Any, type[Exception]]] = [
+        (PrunusModel.from_pretrained, TypeError),
+        (prunus.from_pretrained, InputError),
+    ]
+    for load, error in calls:
         with pytest.raises(error, match=f"unknown keyword '{name}': it takes sparse") as info:
             load(folder, **{name: 1})
         assert "did you mean" not in str(info.value)
