@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.documents import MAX_BYTES, MAX_DEPTH, is_deep
+from prunus.documents import MAX_BYTES, MAX_DEPTH, is_deep, why_unreadable
 from prunus.errors import CheckpointError
 from prunus.text.panics import guarded
 from prunus.text.tokenizer_rules import check_tokenizer
@@ -55,6 +55,8 @@ def read_json(path: Path) -> Any:
         document = json.loads(text, parse_constant=_refuse_constant)
         if "\\ud" in text.lower():  # half of a pair of escapes is no letter
             json.dumps(document, ensure_ascii=False).encode()
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read: {why_unreadable(error)}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not readable JSON ({error}): copy it again from the checkpoint"
@@ -152,6 +154,8 @@ def _word_piece(files: Files) -> Tokenizer:
     )
     try:
         lines = _read_text(path).removesuffix("\n").split("\n")
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read: {why_unreadable(error)}") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): copy it again") from error
     vocabulary = {line: number for number, line in enumerate(lines)}
