@@ -27,6 +27,7 @@ from prunus.plan.explain import Explanation, explain, zeros
 from prunus.plan.explain_html import table_html
 from prunus.plan.profile import Profile, profile_calls
 from prunus.plan.timeline import trace_calls
+from prunus.runtime.companions import companion_name
 from prunus.runtime.executable import Executable
 from prunus.runtime.saved import SavedModel, load_model, save_model
 from prunus.runtime.saved_reference import Reference, content_digest
@@ -244,22 +245,31 @@ class CompiledModel:
             target=str(self.options.target),
         )
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, files: Sequence[Path] = ()
+    ) -> None:
         """Write a folder of data only, which `prunus.load` runs without torch and transformers.
 
         A folder with a saved model is replaced file by file, each by a rename, so whoever has the
         old model loaded keeps it. Configuration and tokenizer come along.
 
+        Args:
+            folder: Where to write.
+            files: A configuration, say, that takes the place of the one that came with the model.
+
         Raises:
+            InputError: the path cannot name a folder.
             SavedModelError: the folder cannot be written or holds something else, or a file that
                 came with the model is a link that leads out of its folder.
         """
-        self._write(Path(folder), self.source.companions)
-        self._reference = Reference.of(Path(folder))
+        own = {companion_name(path): path for path in self.source.companions}
+        own |= {companion_name(path): path for path in files}
+        digest = self._write(Path(folder), tuple(own.values()))
+        self._reference = Reference(Path(folder).absolute(), digest)
 
-    def _write(self, folder: Path, companions: Sequence[Path] = ()) -> None:
+    def _write(self, folder: Path, companions: Sequence[Path] = ()) -> str:
         self.check_weights()
-        save_model(
+        return save_model(
             folder,
             graph=self.graph,
             signature=self.signature.to_json(),

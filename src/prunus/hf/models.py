@@ -221,18 +221,17 @@ class PrunusModel:
                 `push_to_hub=False`, a `max_shard_size` above that of the weights.
 
         Raises:
+            InputError: the path cannot name a folder.
             SavedModelError: the folder cannot be written, or holds something else, or a file that
                 came with the model is a link that leads out of its folder.
             TypeError: an unknown keyword.
             UnsupportedError: a keyword of transformers that prunus cannot follow.
         """
         check_saving(keywords, self.compiled.graph.constants)
-        self.compiled.save_pretrained(folder)
-        # transformers writes in place, through a link if there is one.
-        with TemporaryDirectory(dir=folder, prefix=".config-") as staging:
-            self.config.save_pretrained(Path(staging))
-            for path in Path(staging).iterdir():
-                path.replace(Path(folder, path.name))
+        # Written elsewhere first, so that it is published with the model it belongs to.
+        with TemporaryDirectory(prefix="prunus-config-") as staging:
+            self.config.save_pretrained(staging)
+            self.compiled.save_pretrained(folder, files=sorted(Path(staging).iterdir()))
 
     def push_to_hub(
         self,
