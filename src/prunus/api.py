@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from prunus.frontend.hub import Checkpoint
     from prunus.frontend.simulate import Simulation
 
+_LOADING = (
+    *("revision", "token", "cache_dir", "subfolder", "local_files_only", "dtype"),
+    "architecture",
+)
+"""The keywords of `from_pretrained` beside the options of `compile`."""
+
 
 def compile(
     module: torch.nn.Module,
@@ -102,7 +108,7 @@ def from_pretrained(
     cache_dir: str | os.PathLike[str] | None = None,
     subfolder: str | None = None,
     local_files_only: bool = False,
-    dtype: str = "float32",
+    dtype: str | torch.dtype | None = "float32",
     architecture: str | None = None,
     **options: Any,
 ) -> CompiledModel:
@@ -111,20 +117,26 @@ def from_pretrained(
 
     The first arguments are those of transformers; `architecture` is the class of transformers to
     load the weights as, where it is not the one that the configuration names first; the rest are
-    the options of `compile` but for `copy`, as nobody else has the weights.
+    the options of `compile` but for `copy`, as nobody else has the weights. Other keywords of
+    transformers are taken where they change nothing, such as `device_map="cpu"`.
 
     Raises:
         CheckpointError: files that are missing, damaged, or do not fit the model.
-        InputError, UnsupportedError: as `compile`.
+        InputError, UnsupportedError: as `compile`; an unknown keyword; a keyword of transformers
+            that prunus cannot follow.
     """
     from prunus.frontend import hub
+    from prunus.frontend.keywords import (
+        check_known,
+        check_loading_dtype,
+        loading_names,
+        take_loading,
+    )
 
-    if unknown := options.keys() - set(option_names()):
-        known = ", ".join(sorted(option_names()))
-        raise InputError(
-            f"from_pretrained has no option {min(unknown)!r}; it takes {known}. "
-            "The classes in prunus.hf take the keywords of transformers"
-        )
+    own = (*option_names(), *_LOADING)
+    check_known("from_pretrained", options, own, loading_names(), error=InputError)
+    check_loading_dtype(dtype)
+    options, expectations = take_loading(options)
     checkpoint = hub.resolve(
         name,
         revision=revision,
@@ -133,14 +145,14 @@ def from_pretrained(
         subfolder=subfolder,
         local_files_only=local_files_only,
     )
-    return open_checkpoint(checkpoint, dtype=dtype, architecture=architecture, **options)
+    expectations.check(checkpoint.folder)
+    return open_checkpoint(checkpoint, architecture=architecture, **options)
 
 
 def open_checkpoint(
     checkpoint: Checkpoint,
     *,
     simulation: Simulation | None = None,
-    dtype: str = "float32",
     architecture: str | None = None,
     by_name: bool = False,
     **options: Any,
@@ -150,7 +162,7 @@ def open_checkpoint(
     With `by_name` its answers have names even where its configuration says `return_dict: false`.
     """
     chosen = make_options(**options)
-    saved = _imported(checkpoint, simulation, dtype, architecture, by_name)
+    saved = _imported(checkpoint, simulation, architecture, by_name)
     source = Source(checkpoint.name, saved.simulated, tuple(checkpoint.companion_files()))
     return CompiledModel.from_saved(saved, chosen, source)
 
@@ -158,13 +170,12 @@ def open_checkpoint(
 def _imported(
     checkpoint: Checkpoint,
     simulation: Simulation | None,
-    dtype: str,
     architecture: str | None,
     by_name: bool,
 ) -> SavedModel:
     """The imported model from the cache, or made now and left there for the next start."""
     simulated = identity(simulation)
-    key = f"{import_version()} {checkpoint.fingerprint()} {dtype} {simulated} {architecture}"
+    key = f"{import_version()} {checkpoint.fingerprint()} {simulated} {architecture}"
     key += " by name" if by_name else ""
     folder = cache.find_folder("models", key)
     if folder is not None:
@@ -174,7 +185,7 @@ def _imported(
             # The entry may be sound where the system failed: too many open files, say.
             if not isinstance(error.__cause__, OSError):
                 cache.remove("models", key)
-    made = _import(checkpoint, simulation, dtype, architecture, by_name)
+    made = _import(checkpoint, simulation, architecture, by_name)
 
     def fill(folder: Path) -> None:
         save_model(
@@ -192,7 +203,6 @@ def _imported(
 def _import(
     checkpoint: Checkpoint,
     simulation: Simulation | None,
-    dtype: str,
     architecture: str | None,
     by_name: bool,
 ) -> SavedModel:
@@ -200,7 +210,7 @@ def _import(
     from prunus.frontend.export import import_module
     from prunus.frontend.simulate import apply_simulation
 
-    module: Any = load_module(checkpoint, dtype=dtype, architecture=architecture)
+    module: Any = load_module(checkpoint, architecture=architecture)
     if by_name:
         module.config.return_dict = True
     if simulation is not None:

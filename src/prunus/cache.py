@@ -149,7 +149,7 @@ def is_own(path: Path) -> bool:
     return True
 
 
-def publish_folder(kind: str, key: str, fill: Callable[[Path], None]) -> Path | None:
+def publish_folder(kind: str, key: str, fill: Callable[[Path], object]) -> Path | None:
     """Let `fill` write an entry into an empty folder, publish that as a whole, return where it is.
 
     A process that comes second waits for the first and takes its folder. An `OSError` or a
@@ -301,7 +301,7 @@ def _turn(lock: Path) -> Iterator[None]:
         waiting.release()
 
 
-def _fill(path: Path, fill: Callable[[Path], None]) -> Path:
+def _fill(path: Path, fill: Callable[[Path], object]) -> Path:
     temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     try:
         fill(temporary)

@@ -52,9 +52,19 @@ def read_json(path: Path, error: type[PrunusError], advice: str) -> Any:
             raise RecursionError
     except RecursionError:
         raise error(f"{path} is nested deeper than {MAX_DEPTH} levels: {advice}") from None
+    except PermissionError as reason:
+        raise error(f"{path} cannot be read: {why_unreadable(reason)}") from reason
     except (OSError, ValueError) as reason:
         raise error(f"{path} is not readable JSON ({reason}): {advice}") from reason
     return document
+
+
+def why_unreadable(error: OSError) -> str:
+    """Why a file or folder cannot be read, and what to do."""
+    reason = error.strerror or str(error)
+    if isinstance(error, PermissionError):
+        return f"{reason}; give this user permission to read it (chmod), or run as its owner"
+    return f"{reason}; check the path, or copy the files again"
 
 
 def is_deep(document: Any) -> bool:

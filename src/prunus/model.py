@@ -14,6 +14,7 @@ import numpy as np
 
 from prunus import cache
 from prunus.errors import InputError, SavedModelError
+from prunus.frontend.masks import check_mask_rank
 from prunus.frontend.snapshot import SharedWeights
 from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
@@ -26,6 +27,7 @@ from prunus.plan.explain import Explanation, explain, zeros
 from prunus.plan.explain_html import table_html
 from prunus.plan.profile import Profile, profile_calls
 from prunus.plan.timeline import trace_calls
+from prunus.runtime.companions import companion_name
 from prunus.runtime.executable import Executable
 from prunus.runtime.mapped_file import MappedFile
 from prunus.runtime.saved import SavedModel, load_model, save_model
@@ -123,7 +125,7 @@ class CompiledModel:
         with `dense`, those that an engine does that ignores zeros.
         """
         arrays, _ = self.signature.bind((), inputs)
-        return self.program.flops(bind_sizes(self.graph.inputs, arrays), dense=dense)
+        return self.program.flops(self._sizes(arrays), dense=dense)
 
     @property
     def vocabulary(self) -> int | None:
@@ -171,10 +173,14 @@ class CompiledModel:
         if self._file_in_place is not None:
             self._file_in_place.check()
         arrays, kind = self.signature.bind(args, kwargs)
-        sizes = bind_sizes(self.graph.inputs, arrays)
+        sizes = self._sizes(arrays)
         self._check_sizes(sizes)
         check_indices(self._index_limits, arrays)
         return self.signature.pack(self._executable.run(arrays, sizes, recorder), kind)
+
+    def _sizes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+        check_mask_rank(self.graph.inputs, arrays)
+        return bind_sizes(self.graph.inputs, arrays)
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:
         for name, size in sizes.items():
@@ -250,29 +256,38 @@ class CompiledModel:
         return profile_calls(
             self.program,
             calls,
-            bind_sizes(self.graph.inputs, arrays),
+            self._sizes(arrays),
             limits,
             model=self.source.name,
             simulated=self.simulated,
             target=str(self.options.target),
         )
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, files: Sequence[Path] = ()
+    ) -> None:
         """Write a folder of data only, which `prunus.load` runs without torch and transformers.
 
         A folder with a saved model is replaced file by file, each by a rename, so whoever has the
         old model loaded keeps it. Configuration and tokenizer come along.
 
+        Args:
+            folder: Where to write.
+            files: A configuration, say, that takes the place of the one that came with the model.
+
         Raises:
+            InputError: the path cannot name a folder.
             SavedModelError: the folder cannot be written or holds something else, or a file that
                 came with the model is a link that leads out of its folder.
         """
-        self._write(Path(folder), self.source.companions)
-        self._reference = Reference.of(Path(folder))
+        own = {companion_name(path): path for path in self.source.companions}
+        own |= {companion_name(path): path for path in files}
+        digest = self._write(Path(folder), tuple(own.values()))
+        self._reference = Reference(Path(folder).absolute(), digest)
 
-    def _write(self, folder: Path, companions: Sequence[Path] = ()) -> None:
+    def _write(self, folder: Path, companions: Sequence[Path] = ()) -> str:
         self.check_weights()
-        save_model(
+        return save_model(
             folder,
             graph=self.graph,
             signature=self.signature.to_json(),

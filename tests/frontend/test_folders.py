@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 
 from prunus.errors import CheckpointError, InputError
 from prunus.frontend import hub
+from prunus.text.files import load_tokenizer
 
 FILES = {
     "config.json": b'{"architectures": ["BertModel"], "model_type": "bert"}\n',
@@ -56,6 +61,61 @@ def test_fingerprint_of_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         (moved / name).write_bytes(content)
     assert len(found) == 5
     assert {hub.resolve(moved).fingerprint()} < found
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """As another user, where the tests run as root, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)  # nobody
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A checkpoint that every user reaches; the folders of pytest are its user's own."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as root:
+        os.chmod(root, 0o755)
+        for name, content in FILES.items():
+            Path(root, name).write_bytes(content)
+        yield Path(root)
+        os.chmod(root, 0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "vocab.txt", "."]
+)
+def test_files_without_read_permission_are_named(name: str, open_folder: Path) -> None:
+    (open_folder / name).chmod(0)
+    if name == "vocab.txt":
+        (open_folder / "tokenizer.json").unlink()
+    with without_privileges(), pytest.raises(CheckpointError) as info:
+        if name in ("tokenizer.json", "vocab.txt"):
+            load_tokenizer({path.name: path for path in open_folder.iterdir()})
+        hub.resolve(open_folder).fingerprint()
+    message = str(info.value)
+    assert f"{(open_folder / name)} cannot be read" in message or name == "."
+    assert str(open_folder) in message
+    assert "Permission denied; give this user permission to read it (chmod)" in message
+
+
+def test_an_error_of_the_disk_names_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, opened = hub.resolve(folder), Path.open
+
+    def broken(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "model.safetensors":
+            raise OSError(5, "Input/output error")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", broken)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read: Input/output"):
+        checkpoint.fingerprint()
 
 
 @pytest.mark.parametrize(

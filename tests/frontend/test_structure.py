@@ -5,15 +5,17 @@ import json
 import subprocess
 import sys
 from collections import namedtuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from prunus.errors import InputError, SavedModelError
+import prunus
+from prunus.errors import InputError, SavedModelError, UnsupportedError
 from prunus.frontend.inputs import Default, Input
-from prunus.frontend.structure import Answer, Signature, Structure
+from prunus.frontend.structure import MAX_NESTING, Answer, Signature, Structure
 from prunus.ir import Graph, parse_type
 
 TENSOR = Structure("tensor")
@@ -309,3 +311,36 @@ def test_signature_of_another_graph() -> None:
         ENCODER.check_fits(Graph(inputs, {}, (), ("a",)))
     with pytest.raises(SavedModelError, match="the graph takes"):
         ENCODER.check_fits(Graph({"input_ids": ids}, {}, (), outputs))
+
+
+class Nested(torch.nn.Module):
+    """Returns its input in so many containers."""
+
+    def __init__(self, levels: int, wrap: Any) -> None:
+        super().__init__()
+        self.levels, self.wrap = levels, wrap
+
+    def forward(self, x: torch.Tensor) -> Any:
+        answer: Any = x + 1
+        for _ in range(self.levels):
+            answer = self.wrap(answer)
+        return answer
+
+
+WRAPS = [lambda part: (part,), lambda part: [part], lambda part: {"part": part}]
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_answers_nested_up_to_the_limit_are_saved(wrap: Any, tmp_path: Path) -> None:
+    model = prunus.compile(Nested(MAX_NESTING, wrap), (torch.ones(2, 4),), threads=1, tune="cost")
+    model.save_pretrained(tmp_path)
+    given = torch.ones(3, 4)
+    for each in (model, prunus.load(tmp_path, threads=1, tune="cost")):
+        assert str(each(given)) == str(Nested(MAX_NESTING, wrap)(given))
+
+
+@pytest.mark.parametrize("levels", [MAX_NESTING + 1, 260, 2000])
+def test_answers_nested_deeper_are_refused(levels: int) -> None:
+    for wrap in WRAPS:
+        with pytest.raises(UnsupportedError, match=r"nested (deeper than 64 levels|too deeply)"):
+            prunus.compile(Nested(levels, wrap), (torch.ones(2, 4),), threads=1, tune="cost")

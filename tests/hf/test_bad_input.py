@@ -78,7 +78,6 @@ def test_moves(call: Callable[[PrunusModel], Any], message: str, classifier: Pru
         ("thread", "unknown keyword 'thread', did you mean 'threads'"),
         ("local_file_only", "did you mean 'local_files_only'"),
         ("export", "unknown keyword 'export'"),
-        ("config", "unknown keyword 'config'"),
         ("architecture", "unknown keyword 'architecture'"),
     ],
 )

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 
 import prunus
-from prunus.errors import SavedModelError
+from prunus.errors import InputError, PrunusError, SavedModelError
 from prunus.hf import (
     PrunusModel,
     PrunusModelForFeatureExtraction,
     PrunusModelForSequenceClassification,
 )
-from prunus.model import CompiledModel
+from prunus.ir import Constant
 from tests.frontend.test_hub import (  # noqa: F401 - a fixture
     MAIN,
     NAME,
@@ -218,21 +222,54 @@ def test_a_checkpoint_with_a_link_to_a_private_file_is_not_pushed(
 
 
 def test_the_configuration_is_not_written_through_a_link(
-    saved: Path, classifier: PrunusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved: Path, classifier: PrunusModel, tmp_path: Path
 ) -> None:
-    """A link that appears when the rest has been saved: transformers would write through it."""
+    """transformers would write through it."""
     mine = tmp_path / "mine.json"
     mine.write_text("precious")
-    save = CompiledModel.save_pretrained
-
-    def save_and_link(self: CompiledModel, folder: Path) -> None:
-        save(self, folder)
-        (folder / "config.json").unlink()
-        (folder / "config.json").symlink_to(mine)
-
-    monkeypatch.setattr(CompiledModel, "save_pretrained", save_and_link)
+    (saved / "config.json").unlink()
+    (saved / "config.json").symlink_to(mine)
     classifier.save_pretrained(saved)
     assert mine.read_text() == "precious"
     assert not (saved / "config.json").is_symlink()
-    assert not list(saved.glob(".config-*"))
     assert PrunusModel.from_pretrained(saved).config.id2label == {0: "plum", 1: "cherry"}
+
+
+def test_saving_at_once_never_mixes_models_and_configurations(
+    folder: Path, classifier: PrunusModel, tmp_path: Path
+) -> None:
+    other = PrunusModel.from_pretrained(folder)
+    graph, bias = other.compiled.graph, "classifier.bias"
+    moved = Constant(np.asarray(graph.constants[bias].value) + 1)
+    other.compiled.graph = replace(graph, constants={**graph.constants, bias: moved})
+    other.config.id2label = {0: "sweet", 1: "sour"}
+    for number in range(6):
+        place = tmp_path / str(number)
+        with ThreadPoolExecutor(2) as pool:
+            for saving in [
+                pool.submit(each.save_pretrained, place) for each in (classifier, other)
+            ]:
+                saving.result()
+        # A pickled model refers to its own save, or to none.
+        texts = [each.compiled.__reduce__()[1][0] for each in (classifier, other)]
+        assert len({json.loads(text)["digest"] for text in texts}) == 2
+        found = PrunusModel.from_pretrained(place)
+        is_other = not torch.equal(found(**GIVEN).logits, classifier(**GIVEN).logits)
+        assert found.config.id2label[0] == ("sweet" if is_other else "plum")
+    assert sorted(path.name for path in tmp_path.iterdir()) == list("012345")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 300, "x/" * 3000, "\ud800", "file/a/b"])
+def test_paths_that_no_folder_can_have_are_refused(
+    path: str, classifier: PrunusModel, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for model in (classifier, classifier.compiled):
+        with pytest.raises(InputError, match="cannot name a folder") as info:
+            model.save_pretrained(tmp_path / path)
+        assert ascii(path[:4])[1:-1] in str(info.value)
+        with pytest.raises(InputError, match="cannot name a folder"):
+            model.save_pretrained(f"{tmp_path}/{path}")
+    for load in (PrunusModel.from_pretrained, prunus.from_pretrained, prunus.load):
+        with pytest.raises(PrunusError):
+            load(f"{tmp_path}/{path}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +15,12 @@ import transformers
 from torch.export import Dim
 
 import prunus
-from prunus.errors import InputError, UnsupportedError
+from prunus.errors import InputError, PrunusError, UnsupportedError
 from prunus.frontend.export import import_module
 from tests.frontend.modules import run
 from tests.models.encoders import POSITIONS, SIZES, SMALL, tiny
 
+SOURCE = str(Path(__file__).parents[2] / "src")
 IDS = torch.arange(3, 17).reshape(2, 7)
 
 
@@ -106,3 +111,62 @@ def test_deberta_of_the_first_version_follows_the_advice() -> None:
     for batch in (1, 3):
         ids = torch.randint(3, 60, (batch, 7))
         same(run(imported, ids), module, ids)
+
+
+def test_masks_of_another_rank_are_refused_with_those_that_are_taken() -> None:
+    module = tiny("Bert", "Model")
+    model = prunus.compile(module, threads=1, tune="cost")
+    for shape in ([2, 7, 7], [2, 1, 7, 7], [7]):
+        with pytest.raises(InputError) as info:
+            model(IDS, torch.ones(shape))
+        message = str(info.value)
+        assert f"attention_mask is int64{shape}, expected i64[batch, seq]" in message
+        assert (
+            "[batch, tokens], 1 for a token and 0 for padding. For a mask [batch, heads" in message
+        )
+    full = torch.ones(2, 1, 7, 7, dtype=torch.bool)
+    example = {"input_ids": IDS, "attention_mask": full}
+    model = prunus.compile(module, example, threads=1, tune="cost")
+    same(model(IDS, full), module, IDS, full)
+    with pytest.raises(InputError, match=r"For a mask \[batch, tokens\], 1 for a token"):
+        model(IDS, torch.ones(2, 7, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 7), (3, 7, 7)])
+def test_an_example_with_a_mask_of_rank_3_is_refused_with_those_that_are_taken(shape: Any) -> None:
+    example = {"input_ids": IDS, "attention_mask": torch.ones(shape)}
+    with pytest.raises(PrunusError, match=r"models of transformers take a mask \[batch, tokens\]"):
+        prunus.compile(tiny("Bert", "Model"), example, threads=1, tune="cost")
+
+
+BROKEN_LILT = """
+import sys, torch, transformers, prunus
+from prunus.errors import InputError
+sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+ids = torch.arange(14).reshape(2, 7)
+given = {"input_ids": ids, "bbox": torch.zeros(2, 7, 4, dtype=torch.int64)}
+for fields, example in (
+    ({"hidden_size": 32}, None),
+    ({"hidden_size": 32}, given),
+    ({"hidden_size": 48, "channel_shrink_ratio": 5}, None),
+):
+    config = transformers.LiltConfig(vocab_size=60, **sizes, **fields)
+    try:
+        prunus.compile(transformers.LiltModel(config), example)
+    except InputError as error:
+        print("refused", error)
+"""
+
+
+def test_only_the_error_of_prunus_is_printed_when_an_export_fails() -> None:
+    """In a process of its own, as pytest replaces the handlers of loggers."""
+    ran = subprocess.run(
+        [sys.executable, "-c", BROKEN_LILT],
+        env={**os.environ, "PYTHONPATH": SOURCE},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("refused LiltModel does not take") == 3
+    assert ran.stderr == ""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from prunus import cache
-from prunus.errors import SavedModelError
+from prunus.errors import InputError, SavedModelError
 from prunus.ir import Attrs, Constant, Graph, Node, interpret, parse_type, print_graph, verify
 from prunus.runtime.saved import SavedModel, load_model, save_model
 from prunus.sparsity import BlockSparse, Pattern, SparsityRecipe, measure, simulate_weight
@@ -272,7 +273,7 @@ def test_what_is_no_saved_model_is_left_as_it_is(tmp_path: Path) -> None:
         save(tmp_path)
     with pytest.raises(SavedModelError, match="left as it is"):
         save(tmp_path / "photo.jpg")
-    with pytest.raises(SavedModelError, match="cannot be written"):
+    with pytest.raises(InputError, match="a part of it is a file, not a folder"):
         save(tmp_path / "photo.jpg" / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
     assert (tmp_path / "photo.jpg").read_text() == "precious"
@@ -288,6 +289,37 @@ def test_overwriting_is_a_choice(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     save(tmp_path / "empty", overwrite=False)
     assert load_model(tmp_path / "empty").source == "a model"
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_saving_at_once_leaves_one_whole_model(tmp_path: Path, exists: bool) -> None:
+    places, graphs = {}, {}
+    for name in "ab":
+        places[name] = tmp_path / name / "config.json"
+        places[name].parent.mkdir()
+        places[name].write_text(name)
+        bias = Constant(np.full(9, ord(name), np.float32))
+        graphs[name] = small_graph(**{"layer.0.bias": bias})
+
+    def save_one(name: str, folder: Path) -> None:
+        save(folder, graphs[name], source=name, companions=[places[name]])
+
+    for number in range(20):
+        folder = tmp_path / f"model {number}"
+        if exists:
+            folder.mkdir()
+        with ThreadPoolExecutor(4) as pool:
+            for each in [pool.submit(save_one, name, folder) for name in "abab"]:
+                each.result()
+        found = load_model(folder)
+        assert_equal(found.graph, graphs[found.source])
+        assert (folder / "config.json").read_text() == found.source
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "config.json",
+            WEIGHTS,
+            DESCRIPTION,
+        ]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_damaged_model_can_be_replaced(tmp_path: Path) -> None:

@@ -153,7 +153,14 @@ def test_modules_that_prunus_lacks_are_refused(
 @pytest.mark.parametrize(
     ("text", "error", "says"),
     [
-        ('{"type": 1}', CheckpointError, "no list of modules"),
+        ('{"type": 1}', CheckpointError, "holds a dict, expected a list of modules"),
+        ("[1]", CheckpointError, "no list of modules"),
+        ("[]", CheckpointError, r"is an empty list, expected .* a Transformer and a Pooling"),
+        (
+            '[{"type": "sentence_transformers.models.Transformer", "path": ""}]',
+            UnsupportedError,
+            "has the modules Transformer in '', expected first a Transformer",
+        ),
         ("[", CheckpointError, "not readable JSON"),
         ('[{"type": "my_code.Transformer", "path": ""}]', UnsupportedError, "my_code.Transformer"),
     ],

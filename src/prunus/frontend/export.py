@@ -27,7 +27,7 @@ from prunus.frontend.program import (
     without_dumps,
 )
 from prunus.frontend.snapshot import WatchedTensor
-from prunus.frontend.structure import Plain, Signature, Structure
+from prunus.frontend.structure import MAX_NESTING, Plain, Signature, Structure
 from prunus.frontend.translate import translate
 from prunus.ir import Graph
 
@@ -219,7 +219,23 @@ def output_structure(program: Program) -> Structure:
             f"the module writes to {unknown[0].target or 'its inputs'} when it is called; prunus "
             "keeps no state between calls, so return the new value instead"
         )
-    return _structure(program.exported.call_spec.out_spec, leaves)
+    spec = program.exported.call_spec.out_spec
+    if _is_deep(spec):
+        raise UnsupportedError(
+            f"the module returns a value nested deeper than {MAX_NESTING} levels; prunus returns "
+            "up to that many levels of tuples, lists, dicts and records: return a flatter one"
+        )
+    return _structure(spec, leaves)
+
+
+def _is_deep(spec: Any) -> bool:
+    """Whether a tree of torch's pytree has more than `MAX_NESTING` levels of containers."""
+    level = [spec]
+    for _ in range(MAX_NESTING):
+        level = [child for each in level if not each.is_leaf() for child in each.children()]
+        if not level:
+            return False
+    return any(not each.is_leaf() for each in level)
 
 
 def _leaf(argument: Any) -> Structure:

@@ -14,6 +14,11 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<functio
 
 ADVICE = (
     (
+        r"recursion depth",
+        "the module or what it returns is nested too deeply: call it in fewer levels, and return a "
+        "flatter value",
+    ),
+    (
         r"data-?dependent|Could not guard|item\(\)|nonzero",
         "it depends on the values of a tensor, and a compiled model takes one way for all values: "
         "write it with torch.where, or do it outside of the module",
@@ -35,14 +40,16 @@ OTHERWISE = (
 )
 
 
-def export_failure(kind: str, error: BaseException) -> UnsupportedError:
-    """The error to raise where a module of class `kind` was not exported because of `error`."""
+def export_failure(kind: str, error: BaseException, note: str = "") -> UnsupportedError:
+    """The error to raise where a module of class `kind` was not exported because of `error`; `note`
+    is added to the message.
+    """
     text = str(error)
     advice = next((advice for pattern, advice in ADVICE if re.search(pattern, text)), OTHERWISE)
     line = user_line(error)
     return UnsupportedError(
         f"{kind} cannot be exported: {type(error).__name__}: {_summary(text)}"
-        f"{f' ({line})' if line else ''}. {advice[0].upper()}{advice[1:]}."
+        f"{f' ({line})' if line else ''}. {advice[0].upper()}{advice[1:]}.{note}"
     )
 
 

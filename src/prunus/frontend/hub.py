@@ -73,6 +73,19 @@ def resolve(
     inner = _checked_subfolder(subfolder)
     if not name:
         raise InputError("The name of the model is empty: pass a hub name or a folder.")
+    try:
+        found = _local(name, revision, inner, isinstance(name_or_folder, str))
+    except OSError as error:
+        raise weights.unreadable(Path(name), error) from error
+    if found is not None:
+        return found
+    repository = _Repository(name, revision, token, cache_dir, inner, local_files_only)
+    root = repository.fetch()
+    return _checkpoint(name, root / inner, commit=root.name)
+
+
+def _local(name: str, revision: str | None, inner: str, may_be_remote: bool) -> Checkpoint | None:
+    """The checkpoint in the folder of that name; None where the name is meant for the hub."""
     folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         if revision is not None:
@@ -83,12 +96,9 @@ def resolve(
         return _checkpoint(name, folder / inner, commit=None)
     if folder.exists():
         raise CheckpointError(f"{name} is a file, expected a folder with {CONFIG} and weights.")
-    if not isinstance(name_or_folder, str) or _looks_like_a_path(name):
+    if not may_be_remote or _looks_like_a_path(name):
         raise CheckpointError(f"There is no folder {name}.{_suggestion(folder)}")
-
-    repository = _Repository(name, revision, token, cache_dir, inner, local_files_only)
-    root = repository.fetch()
-    return _checkpoint(name, root / inner, commit=root.name)
+    return None
 
 
 def _checkpoint(name: str, folder: Path, commit: str | None) -> Checkpoint:
@@ -142,7 +152,7 @@ def _suggestion(folder: Path) -> str:
 
 def _digest(paths: list[Path]) -> str:
     """SHA-256 over the files, in pieces so that all processors hash (0.4 GB in about 0.2 s)."""
-    pieces = [(path, start) for path in paths for start in range(0, path.stat().st_size, _PIECE)]
+    pieces = [(path, start) for path in paths for start in range(0, _size(path), _PIECE)]
     total = hashlib.sha256()
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for (path, start), digest in zip(pieces, pool.map(_piece_digest, pieces), strict=True):
@@ -150,11 +160,21 @@ def _digest(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise weights.unreadable(path, error) from error
+
+
 def _piece_digest(piece: tuple[Path, int]) -> bytes:
     path, start = piece
-    with path.open("rb") as file:
-        file.seek(start)
-        return hashlib.sha256(file.read(_PIECE)).digest()
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return hashlib.sha256(file.read(_PIECE)).digest()
+    except OSError as error:
+        raise weights.unreadable(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import functools
-import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from prunus.errors import InputError, UnsupportedError
 from prunus.frontend.dynamic_axes import Axis, DynamicAxes
 from prunus.frontend.examples import Example, is_of_transformers
 from prunus.frontend.failures import export_failure, user_line
+from prunus.frontend.masks import mask_note
+from prunus.frontend.quiet import quietly
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
-
-Result = TypeVar("Result")
 
 COMMON_NAMES = ("batch", "seq")
 
@@ -194,7 +192,8 @@ def export_program(module: torch.nn.Module, example: Example, axes: DynamicAxes)
             return _without_fixed(module, example, program)
     assert failure is not None, "at least two ways were tried"
     _check_example(module, example)
-    raise export_failure(type(module).__name__, failure) from failure
+    note = mask_note(example.tensors)
+    raise export_failure(type(module).__name__, failure, note) from failure
 
 
 def position_limit(module: torch.nn.Module, example: Example) -> int | None:
@@ -248,7 +247,7 @@ def _export(
         return exported, guards
 
     try:
-        exported, guards = _quietly(export)
+        exported, guards = quietly(export)
     except DataDependentError as error:
         raise error.reason from error.reason.__cause__
     return Program(exported, _input_names(exported, example), axes, guards)
@@ -278,33 +277,6 @@ def without_dumps(forward: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return call
-
-
-def _quietly(work: Callable[[], Result]) -> Result:
-    """The result of `work`, without what torch logs about an export in this thread.
-
-    What other threads log comes through, and no logger is changed but for an inert filter.
-    """
-    for handler in logging.getLogger("torch").handlers:
-        handler.addFilter(_NOT_EXPORTING)
-    before, own = _NOT_EXPORTING.thread, threading.get_ident()
-    try:
-        _NOT_EXPORTING.thread = own
-        return work()
-    finally:
-        _NOT_EXPORTING.thread = before
-
-
-class _NotExporting(logging.Filter):
-    """Drops the records of the thread that exports, if there is one."""
-
-    thread: int | None = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.thread is None or record.thread != self.thread
-
-
-_NOT_EXPORTING = _NotExporting()
 
 
 def _dynamic_shapes(
@@ -379,7 +351,7 @@ def _check_example(module: torch.nn.Module, example: Example) -> None:
     """Raises InputError where the module does not take the example either."""
     args, kwargs = example.call(example.tensors)
     try:
-        module(*args, **kwargs)
+        quietly(lambda: module(*args, **kwargs))
     except MemoryError:
         raise
     except Exception as error:
@@ -393,4 +365,5 @@ def _check_example(module: torch.nn.Module, example: Example) -> None:
             ) from error
         raise InputError(
             f"{type(module).__name__} does not take the example inputs: {reason}"
+            f"{mask_note(example.tensors)}"
         ) from error

@@ -18,6 +18,10 @@ from prunus.ir import Graph
 Plain: TypeAlias = str | int | float | bool | None
 """A value that is part of an answer, or fixed at import."""
 
+MAX_NESTING = 64
+"""Levels of containers in an answer. Those of transformers have three; code that walks an answer by
+recursion, as `json` and `dataclasses` do, needs room below Python's own limit."""
+
 Form = Literal["tensor", "plain", "tuple", "list", "dict", "record"]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from prunus.documents import read_object
+from prunus.documents import read_object, why_unreadable
 from prunus.errors import CheckpointError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -178,13 +178,20 @@ def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {short}" if text else type(error).__name__
 
 
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """The error to raise for a file or folder that the system does not let prunus read."""
+    place = Path(error.filename) if isinstance(error.filename, str) else path
+    name = str(place) if len(str(place)) <= 240 else f"{str(place)[:240]} …"
+    return CheckpointError(f"{name} cannot be read: {why_unreadable(error)}")
+
+
 def _check_is_file(path: Path) -> None:
     """Raise for a file that cannot be opened, or that Git left in the place of another."""
     try:
         with path.open("rb") as file:
             start = file.read(len(_LFS_POINTER))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise unreadable(path, error) from error
     if start == _LFS_POINTER:
         raise CheckpointError(
             f"{path} is a Git LFS pointer, not the weights themselves: run `git lfs pull` there."
@@ -254,7 +261,10 @@ def _refused_pickle(path: Path, error: Exception) -> str:
 
 
 def _files_in(folder: Path) -> frozenset[str]:
-    return frozenset(path.name for path in folder.iterdir() if path.is_file())
+    try:
+        return frozenset(path.name for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise unreadable(folder, error) from error
 
 
 def _choose(folder: Path, available: Collection[str]) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.api import load, open_checkpoint
 from prunus.errors import CheckpointError, InputError, UnsupportedError
-from prunus.frontend import hub
+from prunus.frontend import hub, weights
+from prunus.frontend.keywords import check_known, loading_names
 from prunus.frontend.weights import in_one_line
-from prunus.hf.keywords import check_known
 from prunus.hf.tasks import Task
 from prunus.plan import option_names
 from prunus.runtime.companions import COMPANIONS, CONFIG, real_place
@@ -46,7 +46,11 @@ class Origin:
         """The folder that prunus saved, here or on the hub; None where it is something else."""
         place = Path(os.path.expanduser(self.name))
         folder = place / (self.subfolder or "")
-        if (folder / DESCRIPTION).is_file():
+        try:
+            is_saved, is_local = (folder / DESCRIPTION).is_file(), place.exists()
+        except OSError as error:
+            raise weights.unreadable(folder, error) from error
+        if is_saved:
             if self.revision is not None:
                 raise InputError(
                     f"{folder} is a local folder, which has no revision {self.revision!r}: leave "
@@ -54,9 +58,7 @@ class Origin:
                 )
             return folder
         return (
-            self._saved_on_hub(self.name)
-            if isinstance(self.name, str) and not place.exists()
-            else None
+            self._saved_on_hub(self.name) if isinstance(self.name, str) and not is_local else None
         )
 
     def checkpoint(self) -> hub.Checkpoint:
@@ -153,10 +155,10 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
 
 def check_options(options: Mapping[str, Any], others: tuple[str, ...]) -> None:
-    """Refuse a keyword that is neither an option of `prunus.compile` nor one of `others`.
+    """Refuse a keyword that is neither an option of `prunus.compile`, nor one of `others`, nor
+    known from transformers.
 
     Raises:
         TypeError: it is unknown; the message names the closest known one.
     """
-    known = (*option_names(), *others)
-    check_known("from_pretrained", options, known)
+    check_known("from_pretrained", options, (*option_names(), *others), loading_names())

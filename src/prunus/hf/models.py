@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 import numpy as np
 
 from prunus.errors import InputError, UnsupportedError
-from prunus.hf import tasks
-from prunus.hf.keywords import (
-    SAVING,
-    check_form,
-    check_keywords,
-    check_known,
+from prunus.frontend.keywords import (
     check_loading_dtype,
-    loading_names,
     take_loading,
 )
+from prunus.hf import tasks
 from prunus.hf.loading import Origin, check_options, compile_checkpoint, open_saved
 from prunus.hf.registry import import_answer_class, make_known
+from prunus.hf.saving import check_saving
 from prunus.hf.tasks import Task
 
 if TYPE_CHECKING:
@@ -104,7 +100,8 @@ class PrunusModel:
             **options: Those of `prunus.compile`, such as `sparse` and `threads`. Keywords of
                 transformers are taken where they change nothing: `torch_dtype` as `dtype`,
                 `device_map="cpu"`, `attn_implementation="sdpa"`, `low_cpu_mem_usage`,
-                `trust_remote_code=False`, `use_safetensors`.
+                `trust_remote_code=False`, `use_safetensors`, and the fields of a configuration, as
+                `num_labels` or `config` itself, where they are those of the files.
 
         Raises:
             TypeError: an unknown keyword.
@@ -114,17 +111,17 @@ class PrunusModel:
             UnsupportedError: a model that cannot be exported, a dtype other than float32, another
                 keyword of transformers that prunus cannot follow, or no class for this task.
         """
-        check_options(options, (*_LOADING, *loading_names()))
+        check_options(options, _LOADING)
         check_loading_dtype(dtype)
-        options, use_safetensors = take_loading(options)
+        options, expectations = take_loading(options)
         origin = Origin(name, revision, token, cache_dir, subfolder, local_files_only)
         if (folder := origin.saved_folder()) is not None:
-            check_form(folder, use_safetensors)
+            expectations.check(folder)
             compiled, config = open_saved(folder, options)
             chosen = cls._fitting_answer(compiled)
         else:
             checkpoint = origin.checkpoint()
-            check_form(checkpoint.folder, use_safetensors)
+            expectations.check(checkpoint.folder)
             chosen = cls._fitting_config(checkpoint.name, checkpoint.config)
             compiled, config = compile_checkpoint(checkpoint, chosen.task, options)
         config.name_or_path = os.fspath(name)
@@ -220,22 +217,21 @@ class PrunusModel:
 
         Args:
             folder: Where to write.
-            **keywords: Of transformers, where they change nothing: `safe_serialization=True`.
+            **keywords: Of transformers, where they change nothing: `safe_serialization=True`,
+                `push_to_hub=False`, a `max_shard_size` above that of the weights.
 
         Raises:
+            InputError: the path cannot name a folder.
             SavedModelError: the folder cannot be written, or holds something else, or a file that
                 came with the model is a link that leads out of its folder.
             TypeError: an unknown keyword.
             UnsupportedError: a keyword of transformers that prunus cannot follow.
         """
-        check_known("save_pretrained", keywords, SAVING)
-        check_keywords("save_pretrained", SAVING, keywords)
-        self.compiled.save_pretrained(folder)
-        # transformers writes in place, through a link if there is one.
-        with TemporaryDirectory(dir=folder, prefix=".config-") as staging:
-            self.config.save_pretrained(Path(staging))
-            for path in Path(staging).iterdir():
-                path.replace(Path(folder, path.name))
+        check_saving(keywords, self.compiled.graph.constants)
+        # Written elsewhere first, so that it is published with the model it belongs to.
+        with TemporaryDirectory(prefix="prunus-config-") as staging:
+            self.config.save_pretrained(staging)
+            self.compiled.save_pretrained(folder, files=sorted(Path(staging).iterdir()))
 
     def push_to_hub(
         self,

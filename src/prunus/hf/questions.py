@@ -10,7 +10,7 @@ import numpy as np
 from prunus.errors import InputError
 from prunus.hf.limits import check_vocabulary
 from prunus.hf.models import PrunusModelForQuestionAnswering
-from prunus.text.questions import QuestionAnswering, Span
+from prunus.text.questions import QuestionAnswering, Span, check_sides
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -66,6 +66,7 @@ class QuestionAnsweringPipeline:
         Raises:
             InputError: a model of another task, a tokenizer that is slow or knows more tokens than
                 the model, or a setting that cannot be used.
+            UnsupportedError: a tokenizer that pads or cuts at the left.
             TypeError: an unknown setting.
         """
         if not isinstance(model, PrunusModelForQuestionAnswering):
@@ -79,6 +80,7 @@ class QuestionAnsweringPipeline:
                 f"question answering needs a fast tokenizer, found a {type(tokenizer).__name__}: "
                 "load it with AutoTokenizer.from_pretrained"
             )
+        check_sides(tokenizer.padding_side, tokenizer.truncation_side, "the tokenizer")
         check_vocabulary(model.compiled, tokenizer)
         self.model, self.tokenizer, self.device = model, tokenizer, model.device
         self._backend = backend

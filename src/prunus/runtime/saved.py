@@ -30,6 +30,7 @@ from prunus.ir import Constant, Graph, parse_graph, print_graph, verify
 from prunus.runtime.companions import copy_companions
 from prunus.runtime.mapped_file import MappedFile
 from prunus.runtime.memory import usable_memory
+from prunus.runtime.places import check_place, one_writer
 from prunus.runtime.saved_constants import (
     check_empty_rows,
     map_tensors,
@@ -50,6 +51,10 @@ from prunus.runtime.saved_description import (
 
 _MAX_LINE = 20_000
 """Characters in a line of a graph: what is longer was made to keep the parser busy."""
+
+
+_STAGING = ".prunus-save-"
+"""How the names of folders begin in which a model is written before it is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def save_model(
     simulated: str | None,
     companions: Sequence[Path] = (),
     overwrite: bool = True,
-) -> None:
+) -> str:
     """Write a model as a folder that `load_model` reads, as a whole or not at all.
 
     A folder that exists must be empty or hold a saved model, which is then replaced file by file,
@@ -103,16 +108,24 @@ def save_model(
         companions: Files of `COMPANIONS` to copy into the folder under their own names.
         overwrite: Whether a saved model that is there already may be replaced.
 
+    Returns:
+        The digest of the description (SHA-256), by which `Reference` tells the model.
+
+    Several threads or processes may save to one folder at once: it then holds the model of the one
+    that was last.
+
     Raises:
+        InputError: the path cannot name a folder.
         SavedModelError: the folder cannot be written or holds something else, or the model cannot
             be saved: NaN in a weight, a signature that is not JSON, a companion of an unknown name
             or behind a link that leads out of its folder.
     """
+    check_place(folder)
     folder = folder.absolute()
     parent = folder if folder.is_dir() else folder.parent
-    staging = parent / f".{folder.name}-{secrets.token_hex(8)}"
+    staging = parent / f"{_STAGING}{secrets.token_hex(8)}"
     try:
-        outdated = _companions_to_replace(folder, overwrite)
+        _companions_to_replace(folder, overwrite)  # before the work of writing
         staging.mkdir(parents=True)
         tensors, stored = split_constants(graph.constants)
         write_tensors(staging / WEIGHTS, tensors)
@@ -125,7 +138,8 @@ def save_model(
             graph=tuple(print_graph(graph).splitlines()),
             constants=stored,
         )
-        (staging / DESCRIPTION).write_text(description_text(description), encoding="utf-8")
+        text = description_text(description)
+        (staging / DESCRIPTION).write_text(text, encoding="utf-8")
         # safetensors makes files that others cannot read, whatever the umask says.
         shutil.copymode(staging / DESCRIPTION, staging / WEIGHTS)
         # What cannot be loaded must not be saved. This also finds names that do not parse.
@@ -133,7 +147,9 @@ def save_model(
             raise SavedModelError(
                 "its graph reads back as another one; give its values plain names"
             )
-        _publish(staging, folder, outdated)
+        with one_writer(folder):
+            _publish(staging, folder, _companions_to_replace(folder, overwrite))
+        return hashlib.sha256(text.encode()).hexdigest()
     except SavedModelError as error:
         raise SavedModelError(f"the model cannot be saved in {folder}: {error}") from error
     except OSError as error:
@@ -156,7 +172,7 @@ def load_model(folder: Path) -> SavedModel:
 
 def _companions_to_replace(folder: Path, overwrite: bool) -> tuple[str, ...]:
     """The companions of the model that is there already, if `folder` may be written at all."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
         return ()
     if not (folder / DESCRIPTION).is_file():
         raise SavedModelError(
@@ -173,8 +189,14 @@ def _companions_to_replace(folder: Path, overwrite: bool) -> tuple[str, ...]:
         return ()
 
 
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing in a folder but what others are just writing to publish it there."""
+    return all(path.name.startswith(_STAGING) for path in folder.iterdir())
+
+
 def _publish(staging: Path, folder: Path, outdated: Sequence[str]) -> None:
-    if staging.parent != folder:
+    """Put what was written into its place. The caller keeps other writers out."""
+    if not folder.exists():
         staging.rename(folder)
         return
     files = (path for path in staging.rglob("*") if path.is_file())

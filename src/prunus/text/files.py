@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from prunus.documents import MAX_BYTES, MAX_DEPTH, is_deep
+from prunus.documents import MAX_BYTES, MAX_DEPTH, is_deep, why_unreadable
 from prunus.errors import CheckpointError
 from prunus.text.panics import guarded
 from prunus.text.tokenizer_rules import check_tokenizer
@@ -28,6 +29,14 @@ WORD_PIECE = frozenset(
     ["bert", "convbert", "distilbert", "electra", "layoutlm", "mobilebert", "nomicbert"]
 )
 """Types of models whose `vocab.txt` is that of BERT; others number or join tokens otherwise."""
+
+
+LEFT_PADDING = tuple(
+    f"{kind}Tokenizer{fast}"
+    for kind in ("CodeLlama", "Cohere", "Gemma", "Llama", "Siglip2", "XLNet")
+    for fast in ("", "Fast")
+)
+"""Classes of transformers 5 that pad at the left where no file says otherwise."""
 
 
 def read_object(files: Files, name: str) -> dict[str, Any]:
@@ -55,6 +64,8 @@ def read_json(path: Path) -> Any:
         document = json.loads(text, parse_constant=_refuse_constant)
         if "\\ud" in text.lower():  # half of a pair of escapes is no letter
             json.dumps(document, ensure_ascii=False).encode()
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read: {why_unreadable(error)}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not readable JSON ({error}): copy it again from the checkpoint"
@@ -66,19 +77,43 @@ def read_json(path: Path) -> Any:
     return document
 
 
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Where texts are padded, and where those that are too long are cut.
+
+    Attributes:
+        padding: The side of the padding.
+        truncation: The side where tokens are left out.
+    """
+
+    padding: Side = "right"
+    truncation: Side = "right"
+
+
 def load_tokenizer(files: Files) -> Tokenizer:
+    """The tokenizer among the files; see `load_with_sides`."""
+    return load_with_sides(files)[0]
+
+
+def load_with_sides(files: Files) -> tuple[Tokenizer, Sides]:
     """The tokenizer among the files: `tokenizer.json`, or BERT's `vocab.txt` of older checkpoints.
 
-    It neither cuts nor pads, whatever its file says.
+    It neither cuts nor pads by itself, whatever its file says. The sides for that are those of
+    `tokenizer_config.json`, else those of `tokenizer.json`, else those of the class of
+    transformers.
 
     Raises:
         CheckpointError: there is neither, or it cannot be read, or it holds what could end the
             process (`tokenizer_rules.py`).
     """
     if WHOLE in files:
-        return _whole(files)
+        document = read_object(files, WHOLE)
+        return _whole(files[WHOLE], document), _sides(files, document)
     if VOCABULARY in files and _kind(files) in WORD_PIECE:
-        return _word_piece(files)
+        return _word_piece(files), _sides(files, {})
     found = ", ".join(sorted(files)) or "none at all"
     raise CheckpointError(
         f"the model came without a tokenizer: looked for {WHOLE}, and for {VOCABULARY} of a "
@@ -108,7 +143,26 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number in JSON")
 
 
-def _whole(files: Files) -> Tokenizer:
+def _sides(files: Files, document: Mapping[str, Any]) -> Sides:
+    settings = read_object(files, SETTINGS)
+    found: dict[str, Side] = {}
+    for name in ("padding", "truncation"):
+        part = document.get(name)
+        is_left = name == "padding" and settings.get("tokenizer_class") in LEFT_PADDING
+        own = "Left" if is_left else "Right"
+        if isinstance(part, dict):
+            own = part.get("direction", "Right")
+        side = settings.get(f"{name}_side", str(own).lower())
+        if side not in ("left", "right"):
+            raise CheckpointError(
+                f"{SETTINGS} has the {name}_side {side!r:.40}, expected 'left' or 'right': "
+                "correct it"
+            )
+        found[name] = side
+    return Sides(**found)
+
+
+def _whole(path: Path, document: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer in `tokenizer.json`.
 
     The library gets the document that was checked, written again: a key that is there twice, say,
@@ -116,15 +170,13 @@ def _whole(files: Files) -> Tokenizer:
     """
     from tokenizers import Tokenizer
 
-    path = files[WHOLE]
-    document = read_object(files, WHOLE)
     try:
         check_tokenizer(document)
     except CheckpointError as error:
         raise CheckpointError(
             f"{path} {error}: copy it again from the checkpoint, or save the tokenizer again"
         ) from error
-    text = json.dumps(document | {"truncation": None, "padding": None})
+    text = json.dumps({**document, "truncation": None, "padding": None})
     return guarded(
         lambda reason: CheckpointError(
             f"{path} is no tokenizer that this version of `tokenizers` reads ({reason}): copy it "
@@ -152,6 +204,8 @@ def _word_piece(files: Files) -> Tokenizer:
     )
     try:
         lines = _read_text(path).removesuffix("\n").split("\n")
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read: {why_unreadable(error)}") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): copy it again") from error
     vocabulary = {line: number for number, line in enumerate(lines)}

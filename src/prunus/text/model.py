@@ -13,10 +13,10 @@ from prunus import api
 from prunus.errors import CheckpointError, InputError, UnsupportedError
 from prunus.ir.dims import evaluate
 from prunus.text.answers import Entity, Fill, Label, entities, fills, text_labels
-from prunus.text.files import load_tokenizer, special_token
-from prunus.text.questions import Choosing, QuestionAnswering, Span
+from prunus.text.files import SETTINGS, load_with_sides, special_token
+from prunus.text.questions import Choosing, QuestionAnswering, Span, check_sides
 from prunus.text.sentences import Sentences
-from prunus.text.settings import Labels, Task, find_task, longest_text, truncation_side
+from prunus.text.settings import Labels, Task, find_task, longest_text
 from prunus.text.tokens import (
     MODEL_INPUTS,
     Row,
@@ -26,6 +26,7 @@ from prunus.text.tokens import (
     encode,
     lower_case,
     own_copy,
+    own_tokens,
     padding_id,
     prompt_length,
     with_prompt,
@@ -101,7 +102,9 @@ class TextModel:
         companions = model.source.companions
         folder = companions[0].parent if companions else None  # that of config.json
         self._files = {path.name: path for path in companions if path.parent == folder}
-        self.tokenizer = load_tokenizer(self._files)
+        self.tokenizer, self._sides = load_with_sides(self._files)
+        if self.task == "question-answering":
+            check_sides(self._sides.padding, self._sides.truncation, SETTINGS)
         _check_vocabulary(model, self.tokenizer)
         self._sentences = Sentences()
         if self.task == "feature-extraction" and folder is not None:
@@ -290,7 +293,7 @@ class TextModel:
     def _cutting_tokenizer(self) -> Tokenizer:
         tokenizer = own_copy(self.tokenizer)
         if self.longest is not None:
-            tokenizer.enable_truncation(self.longest, direction=truncation_side(self._files))
+            tokenizer.enable_truncation(self.longest, direction=self._sides.truncation)
         return tokenizer
 
     def _encode(self, texts: Sequence[Text], truncate: bool, prompt: str = "") -> list[Encoding]:
@@ -326,10 +329,14 @@ class TextModel:
         sequences = [Row.of(each) for each in encodings]
         padding = padding_id(self.tokenizer)
         found: dict[int, Result] = {}
-        for places, inputs in batches(sequences, self._input_names, size=size, padding=padding):
+        side = self._sides.padding
+        for places, inputs in batches(
+            sequences, self._input_names, size=size, padding=padding, side=side
+        ):
             for place, answer in zip(places, self.model(**inputs)[part], strict=True):
-                own = answer[: len(sequences[place])] if answer.ndim == 2 else answer
-                found[place] = read(place, own)
+                if answer.ndim == 2:
+                    answer = answer[own_tokens(len(sequences[place]), len(answer), side)]
+                found[place] = read(place, answer)
         return [found[place] for place in range(len(found))]
 
     def _span_logits(self, inputs: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from prunus.errors import InputError
+from prunus.errors import InputError, UnsupportedError
 from prunus.text.tokens import Row, batches, check_text, encode, own_copy, padding_id
 
 if TYPE_CHECKING:
@@ -33,6 +33,24 @@ class Span:
     score: float
     start: int
     end: int
+
+
+def check_sides(padding: str, truncation: str, place: str) -> None:
+    """Insist on a tokenizer that pads and cuts at the right.
+
+    With padding at the left, transformers puts the context before the question; with truncation at
+    the left, it counts the windows from the end of the context.
+
+    Raises:
+        UnsupportedError: a side is the left; `place` says where it is set.
+    """
+    for name, side in (("padding_side", padding), ("truncation_side", truncation)):
+        if side != "right":
+            raise UnsupportedError(
+                f"{place} has the {name} {side!r}, with which windows of a question and its "
+                "context are made otherwise; prunus answers questions with 'right' only: set it, "
+                "if the model was trained with the question first"
+            )
 
 
 class Choosing(TypedDict, total=False):

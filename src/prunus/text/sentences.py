@@ -122,8 +122,10 @@ def _pipeline(folder: Path, width: int) -> dict[str, Any]:
     listed = _listed(path)
     kinds = [kind for kind, _ in listed]
     if kinds[:2] != ["Transformer", "Pooling"] or listed[0][1] not in ("", "."):
+        found_modules = ", ".join(f"{kind} in {place!r:.40}" for kind, place in listed[:2])
+        more = ", …" if len(listed) > 2 else ""
         raise UnsupportedError(
-            f"{path} has the modules {', '.join(f'{k} in {p!r:.40}' for k, p in listed[:2])} …, "
+            f"{path} has the modules {found_modules}{more}, "
             f"expected first a Transformer in '' and a Pooling; {_OTHERWISE}"
         )
     found: dict[str, Any] = _pooling(folder / listed[1][1] / "config.json")
@@ -151,6 +153,17 @@ def _listed(path: Path) -> list[tuple[str, str]]:
     A class of another package keeps its whole name, as it may do anything.
     """
     modules = read_json(path)
+    if modules == []:
+        raise CheckpointError(
+            f"{path} is an empty list, expected the modules of the model, first a Transformer and "
+            "a Pooling: copy it again, or delete it if the model came without "
+            "sentence-transformers (its vectors are then the mean over the tokens)"
+        )
+    if not isinstance(modules, list):
+        raise CheckpointError(
+            f"{path} holds a {type(modules).__name__}, expected a list of modules, as "
+            "sentence-transformers writes it: copy it again"
+        )
     try:
         found = [(str(each["type"]), str(each["path"])) for each in modules]
     except (KeyError, TypeError) as error:

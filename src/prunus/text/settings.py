@@ -98,19 +98,3 @@ def longest_text(files: Files, model: int | None, chosen: int | None) -> int | N
     numbers = [model, own if type(own) in (int, float) else None]
     known = [int(each) for each in numbers if each is not None and 0 < each < _NO_LIMIT]
     return min(known, default=None)
-
-
-def truncation_side(files: Files) -> Literal["left", "right"]:
-    """Where a text that is too long is cut, by the tokenizer's settings.
-
-    Raises:
-        CheckpointError: it is neither "left" nor "right".
-    """
-    side = read_object(files, SETTINGS).get("truncation_side", "right")
-    if side == "left":
-        return "left"
-    if side == "right":
-        return "right"
-    raise CheckpointError(
-        f"{SETTINGS} has the truncation_side {side!r:.40}, expected 'left' or 'right': correct it"
-    )

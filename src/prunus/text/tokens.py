@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prunus.errors import CheckpointError, InputError
+from prunus.text.files import Side
 from prunus.text.panics import guarded
 
 if TYPE_CHECKING:
@@ -134,12 +135,17 @@ def check_text(text: Any, what: str = "text") -> None:
         ) from error
 
 
+def own_tokens(count: int, length: int, side: Side) -> slice:
+    """The places of a row's `count` tokens in a batch of that length, which is padded at a side."""
+    return slice(length - count, length) if side == "left" else slice(count)
+
+
 def batches(
-    rows: Sequence[Row], names: Collection[str], *, size: int, padding: int
+    rows: Sequence[Row], names: Collection[str], *, size: int, padding: int, side: Side = "right"
 ) -> Iterator[tuple[list[int], Inputs]]:
     """All rows in batches of similar length, longest first, with the places of these rows.
 
-    Rows are padded at the end, up to the longest of their batch. A model that takes no
+    Rows are padded up to the longest of their batch. A model that takes no
     `attention_mask` would read the padding, so its batches are of one length.
 
     Args:
@@ -147,6 +153,7 @@ def batches(
         names: The inputs that the model takes.
         size: Rows of a batch, at most.
         padding: The id to pad with.
+        side: Where to pad.
 
     Yields:
         Places in `rows`, and the inputs by name, int64 `[rows, tokens]`.
@@ -156,14 +163,14 @@ def batches(
     batch: list[int] = []
     for place in order:
         if len(batch) == size or (batch and not masked and len(rows[batch[0]]) != len(rows[place])):
-            yield batch, _inputs([rows[each] for each in batch], names, padding)
+            yield batch, _inputs([rows[each] for each in batch], names, padding, side)
             batch = []
         batch.append(place)
     if batch:
-        yield batch, _inputs([rows[each] for each in batch], names, padding)
+        yield batch, _inputs([rows[each] for each in batch], names, padding, side)
 
 
-def _inputs(rows: Sequence[Row], names: Collection[str], padding: int) -> Inputs:
+def _inputs(rows: Sequence[Row], names: Collection[str], padding: int, side: Side) -> Inputs:
     shape = (len(rows), max(map(len, rows)))
     arrays = {
         "input_ids": np.full(shape, padding, np.int64),
@@ -171,7 +178,8 @@ def _inputs(rows: Sequence[Row], names: Collection[str], padding: int) -> Inputs
         "token_type_ids": np.zeros(shape, np.int64),
     }
     for place, row in enumerate(rows):
-        arrays["input_ids"][place, : len(row)] = row.ids
-        arrays["attention_mask"][place, : len(row)] = 1
-        arrays["token_type_ids"][place, : len(row)] = row.types
+        own = own_tokens(len(row), shape[1], side)
+        arrays["input_ids"][place, own] = row.ids
+        arrays["attention_mask"][place, own] = 1
+        arrays["token_type_ids"][place, own] = row.types
     return {name: array for name, array in arrays.items() if name in names}
