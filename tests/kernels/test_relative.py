@@ -91,11 +91,11 @@ def positions(
         "place.queries": -(-queries // chunk) * chunk, "place.blocks": -(-keys // ROWS)
     }  # fmt: skip
     if spec.key_positions:
-        places = places_of_queries(indices[0], spec.key_positions, target)
+        places = places_of_queries(indices[0], spec.key_positions, **vectors_of(target))
         arguments["key.table"] = pack_key_table(tables[0])
         arguments |= {"key.offsets": places.offsets, "key.spans": places.spans}
     if spec.query_positions:
-        places = places_of_keys(indices[1], spec.query_positions, target)
+        places = places_of_keys(indices[1], spec.query_positions, **vectors_of(target))
         arguments["query.table"] = pack_query_table(tables[1])
         arguments |= {"query.offsets": places.offsets, "query.spans": places.spans}
     return arguments
@@ -116,6 +116,11 @@ def mask_arguments(form: Mask, mask: np.ndarray | None) -> Arguments:
         return {"mask": mask, "mask.batch": mask.shape[-1]}
     turned = full_mask(mask)
     return {"mask": turned, "mask.batch": turned[0].size, "mask.head": 0}
+
+
+def vectors_of(target: Target) -> dict[str, int]:
+    """How a target's kernel takes queries: so many at once, in vectors of so many."""
+    return {"chunk": chunk_of(target), "lanes": target.lanes}
 
 
 def guarded_scratch(spec: RelativeAttention, queries: int, keys: int) -> Guarded:
@@ -205,13 +210,16 @@ def test_a_position_outside_its_table_never_reaches_the_kernel(wrong: int) -> No
     index[3, 2] = wrong
     for locate in (places_of_queries, places_of_keys):
         with pytest.raises(GraphError, match=f"position {wrong} is outside its table of 9"):
-            locate(index, 9, parse_target("native"))
+            locate(index, 9, **vectors_of(parse_target("native")))
 
 
 def test_only_positions_that_occur_are_computed() -> None:
     target = parse_target("llvm -mcpu=znver4")
     apart = np.arange(128)[:, None] - np.arange(128) + 256
-    places = places_of_keys(apart, 512, target)
+    places = places_of_keys(apart, 512, **vectors_of(target))
     assert places.spans.shape == (2, 22, 2)
     assert places.spans[0, 0].tolist() == [251, 5]  # 64 queries, 6 keys: 69 positions
-    assert places_of_queries(apart, 512, target).spans.tolist() == [[129, 191], [193, 191]]
+    assert places_of_queries(apart, 512, **vectors_of(target)).spans.tolist() == [
+        [129, 191],
+        [193, 191],
+    ]

@@ -86,7 +86,7 @@ def test_what_was_done_in_that_time_is_counted(program: Program, profile: Profil
         assert found.name == step.weight
         assert tally.nonzeros == np.count_nonzero(weight.dense())
         assert tally.weight_bytes == 2 * step.work.bytes  # 80 tokens are two tiles
-        loads = 1.0 if isinstance(weight.value, BlockSparse) else 1 / step.kernel(64).rows  # type: ignore[attr-defined]
+        loads = 1.0 if isinstance(weight.value, BlockSparse) else 1 / step.kernel.rows  # type: ignore[attr-defined]
         assert tally.limit == pytest.approx(max(tally.flops / 2e9, 2 * tally.flops * loads / 2e9))
         assert found.bound == ("loads" if 2 * loads > 1 else "FMAs")
     assert {"loads", "FMAs", ""} >= {step.bound for step in profile.steps} >= {"loads", ""}

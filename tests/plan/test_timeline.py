@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunus.ir import Attrs, Node, TensorType
+from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.row_stream import RowStream
 from prunus.plan.timeline import Call, Spent, placed, spent
 from prunus.runtime.program import NativeStep, NumpyStep, Step
@@ -16,7 +17,7 @@ from prunus.runtime.trace import Event
 
 
 def native(name: str, op: str = "linear") -> NativeStep:
-    return NativeStep(name, op, RowStream, "row stream", None, 1, {})
+    return NativeStep(name, op, RowStream(64, 128, Epilogue()), "row stream", None, 1, {})
 
 
 def numpy_step(name: str) -> NumpyStep:

@@ -31,7 +31,7 @@ def kernels(model: prunus.CompiledModel, target: Target) -> list[str]:
     """
     program = make_plan(model.graph, replace(model.options, target=target))
     return [
-        f"{step.label} {_digest(''.join(_code(step.kernel(width), target) for width in WIDTHS))}"
+        f"{step.label} {_digest(''.join(_code(step.kernel.at(width), target) for width in WIDTHS))}"
         for step in program.native_steps
     ]
 

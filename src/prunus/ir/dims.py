@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import overload
 
 from prunus.errors import GraphError, InputError
 
@@ -187,6 +188,15 @@ def divide_exactly(numerator: int | Expr, denominator: int | Expr) -> int | Expr
             rest.remove(atom)
         quotient.append((tuple(rest), coefficient // factor))
     return _collect(quotient)
+
+
+@overload
+def round_up(dim: int, quantum: int) -> int: ...
+@overload
+def round_up(dim: int | Expr, quantum: int) -> int | Expr: ...
+def round_up(dim: int | Expr, quantum: int) -> int | Expr:
+    """The next multiple of `quantum` that is not less."""
+    return floor_div(dim + (quantum - 1), quantum) * quantum
 
 
 def product(dims: Iterable[int | Expr]) -> int | Expr:

@@ -13,8 +13,8 @@ import numpy as np
 
 from prunus.errors import GraphError, InputError
 from prunus.ir.dims import Expr, evaluate
-from prunus.ir.graph import Attrs, Graph, Node
-from prunus.ir.ops import OPS, evaluate_attr
+from prunus.ir.graph import Graph, Node
+from prunus.ir.ops import OPS, evaluate_attrs
 from prunus.ir.size_check import SizeCheck
 from prunus.ir.text import node_text
 from prunus.ir.types import DTYPES, TensorType
@@ -58,7 +58,7 @@ def bind_node(
     The result has the node's shape and dtype: kernels that read it rely on that. Calling the
     function raises GraphError where the op cannot be computed for these operands or sizes.
     """
-    attrs = Attrs({key: evaluate_attr(value, sizes) for key, value in node.attrs.items()})
+    attrs = evaluate_attrs(node.attrs, sizes)
     meaning = OPS[node.op].meaning
     shape = node.type.sizes(sizes)
     dtype = DTYPES["f64" if precise and node.type.dtype == "f32" else node.type.dtype]

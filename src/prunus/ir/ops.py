@@ -279,6 +279,11 @@ op("attention", "query key value mask? key_table? key_index? query_table? query_
    heads=COUNT, scale=FINITE, causal=FLAG, type=attention_type, meaning=attend)  # fmt: skip
 
 
+def evaluate_attrs(attrs: Attrs, sizes: Mapping[str, int]) -> Attrs:
+    """Attributes with every symbolic dimension in them replaced by its size."""
+    return Attrs({key: evaluate_attr(value, sizes) for key, value in attrs.items()})
+
+
 def evaluate_attr(value: Any, sizes: Mapping[str, int]) -> Any:
     """An attribute with every symbolic dimension in it replaced by its size."""
     if isinstance(value, tuple):

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 
+from prunus.ir import Expr, round_up
 from prunus.kernels.emit import Emitter, Value
 from prunus.kernels.layout import FLOAT, QUANTUM, TILE
 from prunus.kernels.panel import register_vectors
@@ -33,12 +34,24 @@ SLACK = QUANTUM
 """Floats between rows of scratch: a copy may run over the end of its row by a vector."""
 
 
-def pitch(tokens: int) -> int:
+@overload
+def pitch(tokens: int) -> int: ...
+@overload
+def pitch(tokens: int | Expr) -> int | Expr: ...
+def pitch(tokens: int | Expr) -> int | Expr:
     """Floats from one row of scratch to the next."""
-    return -(-tokens // QUANTUM) * QUANTUM + SLACK
+    return round_up(tokens, QUANTUM) + SLACK
 
 
-def scratch_bytes(*, queries: int, keys: int, key_width: int, value_width: int) -> int:
+@overload
+def scratch_bytes(*, queries: int, keys: int, key_width: int, value_width: int) -> int: ...
+@overload
+def scratch_bytes(
+    *, queries: int | Expr, keys: int | Expr, key_width: int, value_width: int
+) -> int | Expr: ...
+def scratch_bytes(
+    *, queries: int | Expr, keys: int | Expr, key_width: int, value_width: int
+) -> int | Expr:
     """Scratch that one worker needs."""
     q = pitch(queries) * key_width
     k = pitch(keys + ROWS) * (key_width + value_width)

@@ -71,30 +71,31 @@ class Places(NamedTuple):
     spans: np.ndarray
 
 
-def places_of_queries(index: np.ndarray, positions: int, target: Target) -> Places:
-    """Where scores find C, for an index [queries, keys] of rows of the key table.
+def places_of_queries(index: np.ndarray, positions: int, *, chunk: int, lanes: int) -> Places:
+    """Where scores find C, for an index [queries, keys] of rows of the key table, and a kernel that
+    takes `chunk` queries at once in vectors of `lanes`.
 
     Raises:
         GraphError: a row is not in the table.
     """
-    chunk = chunk_of(target)
     blocks = _in_blocks(index, positions, chunk)
     first, last = blocks.min(axis=(0, 1, 3)), blocks.max(axis=(0, 1, 3))
     offsets = (blocks - first[:, None]) * TILE + np.arange(chunk)
     return Places(_flat(offsets), np.stack((first, last - first + 1), axis=-1))
 
 
-def places_of_keys(index: np.ndarray, positions: int, target: Target) -> Places:
-    """Where scores find P, for an index [queries, keys] of rows of the query table.
+def places_of_keys(index: np.ndarray, positions: int, *, chunk: int, lanes: int) -> Places:
+    """Where scores find P, for an index [queries, keys] of rows of the query table, and a kernel
+    that takes `chunk` queries at once in vectors of `lanes`.
 
     Raises:
         GraphError: a row is not in the table.
     """
-    blocks = _in_blocks(index, positions, chunk_of(target))
+    blocks = _in_blocks(index, positions, chunk)
     first, last = blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3))
     rows = np.arange(ROWS)[:, None, None] * pitch(positions)
     offsets = blocks - first[:, None, :, None] + rows
-    vectors = (last - first) // target.lanes + 1
+    vectors = (last - first) // lanes + 1
     return Places(
         _flat(offsets), np.ascontiguousarray(np.stack((first, vectors), -1).swapaxes(0, 1))
     )

@@ -6,8 +6,8 @@ import ctypes
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from prunus.identity import identity
 from prunus.kernels.compiler import assembly, linker
@@ -72,6 +72,10 @@ class Kernel(ABC):
         """The name of the function."""
         digest = hashlib.sha256(identity(self).encode()).hexdigest()[:12]
         return f"{type(self).__name__}_{digest}"
+
+    def at(self, width: int) -> Self:
+        """The kernel for tiles of another width."""
+        return replace(self, width=width)
 
     def ir(self, target: Target) -> str:
         """The kernel as LLVM IR."""

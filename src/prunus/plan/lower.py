@@ -7,12 +7,11 @@ reason why it cannot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from prunus.errors import InputError
-from prunus.ir import Attrs, Expr, Node, TensorType, product
+from prunus.ir import Attrs, Expr, Node, TensorType, product, round_up
 from prunus.ir.dims import is_positive
 from prunus.ir.rules import pairs
 from prunus.kernels.attention import Mask, scratch_bytes
@@ -25,7 +24,7 @@ from prunus.kernels.tokens import Embed, TakeTokens
 from prunus.plan.linear import choose
 from prunus.plan.planner import Planner
 from prunus.plan.relative import relative_positions
-from prunus.runtime.program import BoundArgument, Derived, Feed, Sizes, Tiles, Work
+from prunus.runtime.program import BoundArgument, Feed, Tiles, Work
 
 MOST_TABLES = 32
 """Of one embedding. LayoutLM adds up 9; code for 1,000 would take LLVM 5 s."""
@@ -54,7 +53,6 @@ def lower_linear(p: Planner, node: Node) -> str | None:
     if bias_name is not None and bias_name not in p.graph.constants:
         return "the bias is computed, not constant"
     choice = choose(weight, p.options, p.choices)
-    make_kernel = choice.candidate.kernel  # alone: the candidate also holds what it was packed from
     outputs, inputs = weight.type.sizes({})
     epilogue = Epilogue(node.attrs.activation, residual is not None)
     source, y = p.tiles(node["x"]), p.define(node)
@@ -64,7 +62,7 @@ def lower_linear(p: Planner, node: Node) -> str | None:
     bias = np.zeros(outputs, np.float32) if bias_name is None else p.constant(bias_name)
     p.emit(
         node,
-        kernel=lambda width: make_kernel(width, epilogue),
+        kernel=choice.candidate.kernel(TILE, epilogue),
         label=choice.candidate.label,
         tokens=y.tokens,
         units=choice.packed.arguments()["row_groups"],
@@ -74,7 +72,7 @@ def lower_linear(p: Planner, node: Node) -> str | None:
         work=Work(
             2 * choice.candidate.values,
             2 * outputs * inputs,
-            lambda sizes: p.size(y.tokens, sizes),
+            y.tokens,
             choice.packed.nbytes,
         ),
         keep=choice.packed,
@@ -97,12 +95,12 @@ def lower_norm(p: Planner, node: Node) -> str | None:
     }  # fmt: skip
     p.emit(
         node,
-        kernel=lambda width: LayerNorm(width, eps, centred),
+        kernel=LayerNorm(TILE, eps, centred),
         label=node.op.replace("_", " "),
         tokens=y.tokens,
         units=vectors,
         arguments=arguments,
-        work=Work(flops, flops, lambda sizes: p.size(y.tokens, sizes), 8 * y.features),
+        work=Work(flops, flops, y.tokens, 8 * y.features),
     )
     return None
 
@@ -119,12 +117,12 @@ def lower_rotary(p: Planner, node: Node) -> str | None:
     flops = 3 * y.features
     p.emit(
         node,
-        kernel=lambda tokens: Rotary(tokens, width),
+        kernel=Rotary(TILE, width),
         label="rotary",
         tokens=y.tokens,
         units=heads,
         arguments={"x": source, "y": y, "heads": heads, **places},
-        work=Work(flops, flops, lambda sizes: p.size(y.tokens, sizes)),
+        work=Work(flops, flops, y.tokens),
     )
     return None
 
@@ -160,28 +158,18 @@ def lower_attention(p: Planner, node: Node) -> str | None:
         "key_starts": p.sequence_starts(k_type.shape[:-2], keys),
     }
 
-    def scratch(at: Sizes) -> int:
-        return relative.scratch_bytes + scratch_bytes(
-            queries=p.size(queries, at),
-            keys=p.size(keys, at),
-            key_width=key_width,
-            value_width=value_width,
-        )
-
-    def scores(at: Sizes) -> int:
-        return p.size(product((*lead, queries)), at) * p.size(keys, at)
-
     own = (key_width, value_width, float(node.attrs.scale), form, node.attrs.causal)
     flops = 2 * heads * (key_width * (1 + relative.terms) + value_width)
     p.emit(
         node,
-        kernel=lambda width: relative.kernel(TILE, *own),
+        kernel=relative.kernel(TILE, *own),
         label="attention",
         tokens=None,
         units=product((*lead, heads)),
         arguments={**operands, "y": y, **sizes, **mask_arguments, **relative.arguments},
-        scratch=scratch,
-        work=Work(flops, flops, scores),
+        scratch=relative.scratch_bytes
+        + scratch_bytes(queries=queries, keys=keys, key_width=key_width, value_width=value_width),
+        work=Work(flops, flops, product((*lead, queries, keys))),
         reason=f"{heads} heads of {key_width}, mask: {form}{relative.described}",
     )
     return None
@@ -198,41 +186,16 @@ def _mask_arguments(
     shape = (*(1,) * (len(lead) + 3 - len(shape)), *shape)
     per_head, per_query = shape[-3] != 1, shape[-2] != 1
 
-    def numbers(arrays: Sequence[np.ndarray], sizes: Sizes, *, last: tuple[int, ...]) -> np.ndarray:
-        array = arrays[0]
-        if array.dtype == bool:
-            array = np.where(array, np.float32(0), np.float32(-np.inf))
-        sequences = tuple(p.size(dim, sizes) for dim in lead)
-        array = array.reshape((1,) * (len(lead) + 3 - array.ndim) + array.shape)
-        return np.broadcast_to(array, (*sequences, *last))
-
-    def key_mask(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
-        last = (1, 1, p.size(keys, sizes))
-        return np.ascontiguousarray(numbers(arrays, sizes, last=last), dtype=np.float32)
-
-    def full_mask(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
-        rows, columns = p.size(queries, sizes), p.size(keys, sizes)
-        last = (heads if per_head else 1, rows, columns)
-        whole = numbers(arrays, sizes, last=last).swapaxes(-1, -2)
-        padded = np.zeros((*whole.shape[:-1], _quanta(rows)), np.float32)
-        padded[..., :rows] = whole
-        return padded
-
     if not per_head and not per_query:
-        return "key", {"mask": p.feed(("key mask", mask), (mask,), key_mask), "mask.batch": keys}
-
-    def head_stride(sizes: Sizes) -> int:
-        return p.size(keys, sizes) * _quanta(p.size(queries, sizes))
-
+        attrs = Attrs(lead=lead, key_tokens=keys)
+        return "key", {"mask": Feed("key mask", (mask,), attrs), "mask.batch": keys}
+    attrs = Attrs(lead=lead, heads=heads if per_head else 1, query_tokens=queries, key_tokens=keys)
+    stride = keys * round_up(queries, QUANTUM)
     return "full", {
-        "mask": p.feed(("full mask", mask), (mask,), full_mask),
-        "mask.head": Derived(lambda sizes: head_stride(sizes) if per_head else 0),
-        "mask.batch": Derived(lambda sizes: head_stride(sizes) * (heads if per_head else 1)),
+        "mask": Feed("full mask", (mask,), attrs),
+        "mask.head": stride if per_head else 0,
+        "mask.batch": stride * (heads if per_head else 1),
     }
-
-
-def _quanta(tokens: int) -> int:
-    return -(-tokens // QUANTUM) * QUANTUM
 
 
 @lowering("embedding")
@@ -251,31 +214,19 @@ def lower_embedding(p: Planner, node: Node) -> str | None:
         assert table is not None and index is not None, "verified"
         p.plain(index)
         arguments[f"table{i}"] = p.constant(table)
-        arguments[f"ids{i}"] = _ids(p, node.type, index, p.types[table].sizes({})[0])
+        rows = p.types[table].sizes({})[0]
+        arguments[f"ids{i}"] = p.token_feed(
+            "ids", index, node.type, name=index, rows=rows, shape=node.type.shape[:-1]
+        )
     p.emit(
         node,
-        kernel=lambda width: Embed(width, len(tables)),
+        kernel=Embed(TILE, len(tables)),
         label="embedding",
         tokens=y.tokens,
         units=1,
         arguments={"y": y, "features": y.features, **arguments},
     )
     return None
-
-
-def _ids(p: Planner, type: TensorType, name: str, rows: int) -> Feed:
-    def checked(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
-        ids = arrays[0]
-        if ids.size and (ids.min() < 0 or ids.max() >= rows):
-            wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
-            raise InputError(
-                f"{name} holds the id {wrong}, but its embedding table has the ids 0 to "
-                f"{rows - 1}; is this the tokenizer of the model?"
-            )
-        shape = TensorType("i64", type.shape[:-1]).sizes(sizes)
-        return np.ascontiguousarray(np.broadcast_to(ids, shape), dtype=np.int64).reshape(-1)
-
-    return p.feed(("ids", name, rows, type.shape), (name,), checked, rows_of=type)
 
 
 @lowering("select", "slice")
@@ -295,23 +246,16 @@ def lower_selection(p: Planner, node: Node) -> str | None:
             place.buffer, place.tokens, place.rows, place.first + attrs.start, features
         )
         return None
-    lead, index = p.types[x].shape[:-1], Attrs(attrs)
-
-    def positions(sizes: Sizes) -> np.ndarray:
-        shape = tuple(p.size(dim, sizes) for dim in lead)
-        tokens = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-        return np.ascontiguousarray(p.meaning(node.op, index, sizes)(tokens)).reshape(-1)
-
     y = p.define(node)
     p.emit(
         node,
-        kernel=TakeTokens,
+        kernel=TakeTokens(TILE),
         label="take tokens",
         tokens=y.tokens,
         units=1,
         arguments={
             "x": place, "y": y, "features": y.features, "tokens": p.token_count(node.type),
-            "positions": p.tokens_at(p.types[x], positions), "x_tokens": place.tokens,
+            "positions": p.selected_tokens(p.types[x], node), "x_tokens": place.tokens,
         },
     )  # fmt: skip
     return None
@@ -346,7 +290,7 @@ def lower_elementwise(p: Planner, node: Node) -> str | None:
     operands: tuple[Operand, ...] = tuple(kind for kind in kinds if kind is not None)
     p.emit(
         node,
-        kernel=lambda width: Elementwise(width, node.op, operands),
+        kernel=Elementwise(TILE, node.op, operands),
         label=node.op,
         tokens=y.tokens,
         units=groups,

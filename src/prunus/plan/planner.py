@@ -5,21 +5,21 @@ steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from prunus.errors import GraphError
-from prunus.ir import OPS, Attrs, Expr, Graph, Node, TensorType, evaluate, product
-from prunus.ir.ops import evaluate_attr
-from prunus.kernels.layout import FLOAT
+from prunus.ir import Attrs, Expr, Graph, Node, TensorType, product
+from prunus.ir.graph import AttrValue
+from prunus.kernels.layout import FLOAT, TILE
 from prunus.kernels.spec import Kernel
 from prunus.kernels.tokens import Embed, Unpack
 from prunus.plan.options import Options
 from prunus.plan.packing import find_packing
 from prunus.plan.race import Choices
 from prunus.runtime.memory import call_memory
-from prunus.runtime.packing import COMPUTED_TOKENS, Packing, PackingRule
+from prunus.runtime.packing import COMPUTED_TOKENS, PackingRule
 from prunus.runtime.program import (
     BoundArgument,
     Buffer,
@@ -29,7 +29,6 @@ from prunus.runtime.program import (
     NativeStep,
     NumpyStep,
     OfPacking,
-    Sizes,
     Step,
     Tiles,
     Work,
@@ -58,8 +57,6 @@ class Planner:
         self._expanded = 0
         self._plain = set(graph.inputs)
         self._constants: dict[str, np.ndarray] = {}
-        self._feeds: dict[object, Feed] = {}
-        self._derived: dict[object, Derived] = {}
 
     # Values
 
@@ -119,19 +116,10 @@ class Planner:
                 )
         return constant.dense()
 
-    def feed(
-        self,
-        key: object,
-        values: tuple[str, ...],
-        prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray],
-        *,
-        rows_of: TensorType | None = None,
-    ) -> Feed:
-        """An array made at each call; the same key gives the same feed, made once. `rows_of` is the
-        type of a value for each of whose tokens the array has a row.
-        """
-        by_token = rows_of is not None and self._is_packed(product(rows_of.shape[:-1]))
-        return self._feeds.setdefault(key, Feed(values, prepare, by_token))
+    def token_feed(self, function: str, value: str, type: TensorType, **attrs: AttrValue) -> Feed:
+        """An array made at each call that has a row for each token of a value of this type."""
+        by_token = self._is_packed(product(type.shape[:-1]))
+        return Feed(function, (value,), Attrs(attrs), by_token)
 
     def tokens(self, type: TensorType) -> int | Expr:
         """The tokens of a value in tiles: all its axes but the last, or those that are computed
@@ -147,46 +135,31 @@ class Planner:
     def token_count(self, type: TensorType) -> BoundArgument:
         """The exact number of tokens of a value: `tokens` may be rounded up to whole quanta."""
         tokens = product(type.shape[:-1])
-        return self._of_packing(tokens, lambda packing, sizes: packing.count, tokens)
+        return self._of_packing(tokens, OfPacking("count"), tokens)
 
     def token_rows(self, type: TensorType) -> BoundArgument:
         """For each token of a value its row among all tokens of the batch: int64."""
         tokens = product(type.shape[:-1])
-
-        def everyone(sizes: Sizes) -> np.ndarray:
-            return np.arange(evaluate(tokens, sizes), dtype=np.int64)
-
-        otherwise = self._derive(("rows", tokens), everyone)
-        return self._of_packing(tokens, lambda packing, sizes: packing.rows, otherwise)
+        everyone = Derived("rows", Attrs(tokens=tokens))
+        return self._of_packing(tokens, OfPacking("rows"), everyone)
 
     def sequence_starts(self, lead: Sequence[int | Expr], length: int | Expr) -> BoundArgument:
         """The first token of each of the sequences [lead] of so many tokens, and the end: int64."""
         count = product(lead)
+        regular = Derived("starts", Attrs(count=count, length=length))
+        return self._of_packing(product((count, length)), OfPacking("starts"), regular)
 
-        def regular(sizes: Sizes) -> np.ndarray:
-            return np.arange(evaluate(count, sizes) + 1) * evaluate(length, sizes)
-
-        tokens = product((count, length))
-        otherwise = self._derive(("starts", count, length), regular)
-        return self._of_packing(tokens, lambda packing, sizes: packing.starts, otherwise)
-
-    def tokens_at(self, type: TensorType, places: Callable[[Sizes], np.ndarray]) -> BoundArgument:
-        """Which tokens of a value lie at these places of the batch: int64."""
+    def selected_tokens(self, type: TensorType, node: Node) -> BoundArgument:
+        """The tokens of a value of this type that a selection takes: int64."""
+        attrs = Attrs(node.attrs, op=node.op, shape=type.shape[:-1])
         tokens = product(type.shape[:-1])
-        return self._of_packing(
-            tokens, lambda packing, sizes: packing.find(places(sizes)), Derived(places)
-        )
-
-    def _derive(self, key: object, compute: Callable[[Sizes], np.ndarray]) -> Derived:
-        """What follows from the sizes; the same key gives the same, which a call computes once."""
-        return self._derived.setdefault(key, Derived(compute))
+        return self._of_packing(tokens, OfPacking("selected", attrs), Derived("selected", attrs))
 
     def _of_packing(
-        self, tokens: int | Expr, compute: Callable[[Packing, Sizes], int | np.ndarray],
-        otherwise: BoundArgument,
-    ) -> BoundArgument:  # fmt: skip
+        self, tokens: int | Expr, packed: OfPacking, otherwise: BoundArgument
+    ) -> BoundArgument:
         """What follows from the packing for tokens that it packs, else another argument."""
-        return OfPacking(compute) if self._is_packed(tokens) else otherwise
+        return packed if self._is_packed(tokens) else otherwise
 
     def features(self, name: str) -> int:
         """The last dimension of a value that lies, or will lie, in tiles."""
@@ -194,29 +167,18 @@ class Planner:
         assert isinstance(features, int), "a tensor in tiles has a fixed number of features"
         return features
 
-    @staticmethod
-    def size(dim: int | Expr, sizes: Sizes) -> int:
-        """A dimension's size at a call."""
-        return evaluate(dim, sizes)
-
-    @staticmethod
-    def meaning(op: str, attrs: Attrs, sizes: Sizes) -> Callable[..., np.ndarray]:
-        """An op's meaning with its attributes evaluated."""
-        bound = Attrs({k: evaluate_attr(v, dict(sizes)) for k, v in attrs.items()})
-        return lambda *operands: np.asarray(OPS[op].meaning(bound, *operands))
-
     # Steps
 
     def emit(
         self,
         node: Node,
         *,
-        kernel: Callable[[int], Kernel],
+        kernel: Kernel,
         label: str,
         tokens: int | Expr | None,
         units: int | Expr,
         arguments: Mapping[str, BoundArgument],
-        scratch: Callable[[Sizes], int] = lambda sizes: 0,
+        scratch: int | Expr = 0,
         reason: str = "",
         weight: str | None = None,
         work: Work | None = None,
@@ -249,21 +211,16 @@ class Planner:
         """Bring a plain array into tiles: the value's own, or another's that is broadcast."""
         type, source = self.types[name], source or name
         place = self._new_buffer(name, type)
-
-        def array(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
-            spread = np.broadcast_to(arrays[0], type.sizes(sizes))
-            return np.ascontiguousarray(spread, dtype=np.float32)
-
         arguments: dict[str, BoundArgument] = {
             "y": place,
             "features": place.features,
             "tokens": self.token_count(type),
-            "table0": self.feed(("plain", name), (source,), array),
+            "table0": Feed("tokens", (source,), Attrs(shape=type.shape)),
             "ids0": self.token_rows(type),
         }
         self.steps.append(
             NativeStep(
-                name, "pack", lambda width: Embed(width, 1), "pack", place.tokens, 1, arguments,
+                name, "pack", Embed(TILE, 1), "pack", place.tokens, 1, arguments,
                 reason="brings a plain array into tiles", writes=frozenset({place.buffer}),
             )
         )  # fmt: skip
@@ -279,7 +236,7 @@ class Planner:
         }
         self.steps.append(
             NativeStep(
-                name, "unpack", Unpack, "unpack", place.tokens, 1, arguments,
+                name, "unpack", Unpack(TILE), "unpack", place.tokens, 1, arguments,
                 reason="brings tiles into a plain array",
             )
         )  # fmt: skip

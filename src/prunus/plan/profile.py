@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from prunus.ir import evaluate
-from prunus.kernels.layout import FLOAT, TILE, tiles
+from prunus.kernels.layout import FLOAT, tiles
 from prunus.kernels.limits import Limits
 from prunus.plan.timeline import Call, spent
 from prunus.records import Cell, Records
@@ -244,7 +244,7 @@ def _counted(program: Program, step: Step, sizes: Sizes, limits: Limits) -> Prof
     sizes = program.without_padding(sizes)
     flops = step.work.flops(sizes)
     # An FMA is two operations of each lane; what it loads is a float for each lane.
-    loaded = flops / 2 * FLOAT * step.kernel(TILE).loads_per_fma
+    loaded = flops / 2 * FLOAT * step.kernel.loads_per_fma
     bounds = {"FMAs": flops / limits.fma, "loads": loaded / limits.loads["L1"]}
     bound = max(bounds, key=lambda each: bounds[each]) if flops else ""
     passes = 1 if step.tokens is None else tiles(evaluate(step.tokens, sizes))

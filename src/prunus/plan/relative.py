@@ -4,12 +4,11 @@ products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from prunus.ir import Node
+from prunus.ir import Attrs, Node, round_up
+from prunus.ir.dims import floor_div
 from prunus.kernels.attention import ROWS, Attention, Mask
 from prunus.kernels.relative import (
     Places,
@@ -17,15 +16,10 @@ from prunus.kernels.relative import (
     chunk_of,
     pack_key_table,
     pack_query_table,
-    places_of_keys,
-    places_of_queries,
     positions_scratch_bytes,
 )
-from prunus.kernels.target import Target
 from prunus.plan.planner import Planner
-from prunus.runtime.program import BoundArgument, Derived, Sizes
-
-Locate = Callable[[np.ndarray, int, Target], Places]
+from prunus.runtime.program import BoundArgument, Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,34 +76,28 @@ def relative_positions(p: Planner, node: Node) -> Relative | str:
         table = p.constant(key_table)
         rows[0] = table.shape[1]
         arguments["key.table"] = pack_key_table(table)
-        arguments |= _places(p, "key", key_index, rows[0], places_of_queries)
+        arguments |= _places(p, "key", key_index, rows[0])
     if query_table is not None and query_index is not None:
         table = p.constant(query_table)
         rows[1] = table.shape[1]
         arguments["query.table"] = pack_query_table(table)
-        arguments |= _places(p, "query", query_index, rows[1], places_of_keys)
+        arguments |= _places(p, "query", query_index, rows[1])
     return Relative(rows[0], rows[1], arguments)
 
 
-def _places(
-    p: Planner, term: str, index: str, positions: int, locate: Locate
-) -> dict[str, BoundArgument]:
-    """The arrays of `Places`, and how many queries and keys they are for."""
+def _places(p: Planner, term: str, index: str, positions: int) -> dict[str, BoundArgument]:
+    """The arrays of `Places` for a term, and how many queries and keys they are for."""
     p.plain(index)
     target, (queries, keys) = p.options.target, p.types[index].shape
-
-    def part(name: str) -> Callable[[Sequence[np.ndarray], Sizes], np.ndarray]:
-        def prepare(arrays: Sequence[np.ndarray], sizes: Sizes) -> np.ndarray:
-            return np.asarray(getattr(locate(arrays[0], positions, target), name))
-
-        return prepare
-
+    # The queries look for rows of the key table, and the keys for those of the other.
+    seekers = "queries" if term == "key" else "keys"
     chunk = chunk_of(target)
+    attrs = Attrs(positions=positions, chunk=chunk, lanes=target.lanes)
     return {
         **{
-            f"{term}.{name}": p.feed((term, name, index, positions), (index,), part(name))
+            f"{term}.{name}": Feed(f"{name} of {seekers}", (index,), attrs)
             for name in Places._fields
         },
-        "place.queries": Derived(lambda sizes: -(-p.size(queries, sizes) // chunk) * chunk),
-        "place.blocks": Derived(lambda sizes: -(-p.size(keys, sizes) // ROWS)),
+        "place.queries": round_up(queries, chunk),
+        "place.blocks": floor_div(round_up(keys, ROWS), ROWS),
     }

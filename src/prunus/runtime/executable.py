@@ -128,7 +128,7 @@ class Executable:
             if isinstance(part, NumpyCall):
                 part.run(values, recorder)
             else:
-                self._walk(part, values, sizes, packing, recorder)
+                self._walk(part, values, packing, recorder)
         return [
             values[name].copy() if name in self._borrowed else values[name]
             for name in self.program.graph.outputs
@@ -151,10 +151,9 @@ class Executable:
         return evaluate(rule.batch, sizes), evaluate(rule.length, sizes)
 
     def _walk(
-        self, segment: Segment, values: Values, sizes: Sizes, packing: Packing,
-        recorder: Recorder | None,
-    ) -> None:  # fmt: skip
-        fed = segment.feed(values, sizes, packing)
+        self, segment: Segment, values: Values, packing: Packing, recorder: Recorder | None
+    ) -> None:
+        fed = segment.feed(values, packing)
         header, names = segment.header, segment.names
         if recorder:
             recorder.attach(header, workers=self.threads, steps=len(names), units=segment.units)
@@ -192,7 +191,9 @@ class Executable:
         """
         buffers = self.program.buffers.items()
         tokens = {name: evaluate(buffer.tokens, sizes) for name, buffer in buffers}
-        scratch = max((step.scratch(sizes) for step in self.program.native_steps), default=0)
+        scratch = max(
+            (evaluate(step.scratch, sizes) for step in self.program.native_steps), default=0
+        )
         chained = chains_pay(max(tokens.values(), default=0), self.threads)
         placement = self._placements.get(chained)
         if placement is None or not placement.fits(tokens):

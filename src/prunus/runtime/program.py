@@ -6,16 +6,18 @@ Sizes stay symbolic here; the executable binds them at a call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from prunus.ir import Expr, Graph, Node, evaluate
+from prunus.ir import Attrs, Expr, Graph, Node, evaluate
 from prunus.kernels.spec import Kernel
-from prunus.runtime.packing import TOKENS, Packing, PackingRule
+from prunus.runtime.packing import TOKENS, PackingRule
 
 Sizes = Mapping[str, int]
+
+NO_ATTRS = Attrs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +43,38 @@ class Tiles:
 class Feed:
     """An argument that is an array which each call makes from plain values (ids, masks).
 
-    `prepare` gets their arrays and the sizes and returns a C-contiguous array whose contents the
-    kernel may trust: it checks every index. With `by_token` the array has a row for each token of
-    the padded batch, of which the call picks those that it computes.
+    Attributes:
+        function: Of `host.FEEDS`, which makes it.
+        values: The plain values that it gets.
+        attrs: What it gets besides; dimensions are evaluated for the sizes of the call.
+        by_token: Whether the array has a row for each token of the padded batch, of which the call
+            picks those that it computes.
     """
 
+    function: str
     values: tuple[str, ...]
-    prepare: Callable[[Sequence[np.ndarray], Sizes], np.ndarray]
+    attrs: Attrs = NO_ATTRS
     by_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """An argument that follows from the sizes alone: an integer, or an array."""
+    """An argument that is an array which follows from the sizes alone, by a function of
+    `host.DERIVED`.
+    """
 
-    compute: Callable[[Sizes], int | np.ndarray]
+    function: str
+    attrs: Attrs = NO_ATTRS
 
 
 @dataclass(frozen=True, slots=True)
 class OfPacking:
-    """An argument that follows from which tokens of the batch are computed."""
+    """An argument that follows from which tokens of the batch are computed, by a function of
+    `host.OF_PACKING`.
+    """
 
-    compute: Callable[[Packing, Sizes], int | np.ndarray]
+    function: str
+    attrs: Attrs = NO_ATTRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +102,12 @@ class Work:
 
     per_unit: int = 0
     dense_per_unit: int = 0
-    units: Callable[[Sizes], int] = field(default=lambda sizes: 1)
+    units: int | Expr = 1
     bytes: int = 0
 
     def flops(self, sizes: Sizes, *, dense: bool = False) -> int:
         """Floating-point operations of a call; with `dense` also those that zeros save."""
-        return (self.dense_per_unit if dense else self.per_unit) * self.units(sizes)
+        return (self.dense_per_unit if dense else self.per_unit) * evaluate(self.units, sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,7 @@ class NativeStep:
     Attributes:
         name: The value that it computes.
         op: The op of the graph that it computes.
-        kernel: The kernel for a tile's width.
+        kernel: For full tiles; `at` gives it for narrower ones.
         label: The kernel's name for people.
         tokens: Tokens by whose tiles the units go, or None if units are not tiles.
         units: Units of each tile; or their whole number where `tokens` is None.
@@ -117,12 +129,12 @@ class NativeStep:
 
     name: str
     op: str
-    kernel: Callable[[int], Kernel]
+    kernel: Kernel
     label: str
     tokens: int | Expr | None
     units: int | Expr
     arguments: Mapping[str, BoundArgument]
-    scratch: Callable[[Sizes], int] = field(default=lambda sizes: 0)
+    scratch: int | Expr = 0
     reason: str = ""
     weight: str | None = None
     work: Work = field(default_factory=Work)

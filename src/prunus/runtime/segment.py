@@ -12,13 +12,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from prunus.errors import InternalError
-from prunus.ir import Expr, TensorType, evaluate
+from prunus.ir import Attrs, Expr, TensorType, evaluate
+from prunus.ir.ops import evaluate_attrs
 from prunus.ir.types import DTYPES
 from prunus.kernels.layout import TILE, last_width, tiles
 from prunus.kernels.target import Target
 from prunus.runtime import walker
 from prunus.runtime.arena import Placement, aligned_words
 from prunus.runtime.chains import ALONE, HEAD, Order, find_chains, find_order
+from prunus.runtime.host import (
+    DERIVED,
+    FEEDS,
+    OF_PACKING,
+    FeedFunction,
+    PackingFunction,
+)
 from prunus.runtime.packing import Packing
 from prunus.runtime.program import Derived, Feed, Fresh, NativeStep, OfPacking, Sizes, Tiles
 
@@ -43,6 +51,8 @@ class Segment:
         words: The arguments of all steps.
         fresh: Where in `words` the address of each result goes, with its name, shape and dtype.
         keep: Arrays that `words` points into.
+        feeds: Each with its function, and what that gets besides at these sizes.
+        of_packing: The same of what follows from the packing.
         packing: That of the last call, whose values still stand in `words`.
         held: Those values.
     """
@@ -57,24 +67,26 @@ class Segment:
     words: np.ndarray
     fresh: list[tuple[int, str, tuple[int, ...], np.dtype]]
     keep: list[np.ndarray]
+    feeds: list[tuple[Feed, FeedFunction, Attrs]]
+    of_packing: list[tuple[OfPacking, PackingFunction, Attrs]]
     packing: Packing | None = None
     held: list[int | np.ndarray] = field(default_factory=list)
 
-    def feed(self, values: dict[str, np.ndarray], sizes: Sizes, packing: Packing) -> list[object]:
+    def feed(self, values: dict[str, np.ndarray], packing: Packing) -> list[object]:
         """Write what each call makes anew; the arrays must live until the call has ended. New
         results are entered into `values`.
         """
-        made: dict[int, np.ndarray] = {}  # twelve layers read one mask
-        for position, feed in self.template.feeds:
-            if id(feed) not in made:
-                array = feed.prepare([values[name] for name in feed.values], sizes)
-                made[id(feed)] = packing.pack(array) if feed.by_token else array
-            self.words[position] = made[id(feed)].ctypes.data
+        made: list[object] = []
+        for feed, function, attrs in self.feeds:
+            array = function(attrs, *[values[name] for name in feed.values])
+            array = packing.pack(array) if feed.by_token else array
+            self.words[self.template.feeds[feed]] = array.ctypes.data
+            made.append(array)
         if self.packing is not packing:
             self.packing = None  # should an interrupt come between
-            self.held = [a.compute(packing, sizes) for _, a in self.template.of_packing]
-            for (position, _), value in zip(self.template.of_packing, self.held, strict=True):
-                self.words[position] = _word(value)
+            self.held = [function(attrs, packing) for _, function, attrs in self.of_packing]
+            for (argument, *_), value in zip(self.of_packing, self.held, strict=True):
+                self.words[self.template.of_packing[argument]] = _word(value)
             self.packing = packing
         make = np.empty if packing.whole else np.zeros
         for position, name, shape, dtype in self.fresh:
@@ -83,7 +95,7 @@ class Segment:
         self.claims[:] = self.fresh_claims
         # An interrupted call may have left here where it traced to.
         self.header[[walker.PROGRAM_TRACE, walker.PROGRAM_TRACE_BYTES]] = 0
-        return list(made.values())
+        return made
 
 
 class Template:
@@ -103,16 +115,18 @@ class Template:
         self.steps, self.target, self.workers = steps, target, workers
         self._chains = list(find_chains(steps))
         self._orders: dict[tuple[Placement, tuple[tuple[bool, bool], ...]], Order] = {}
-        self.feeds: list[tuple[int, Feed]] = []
-        self.of_packing: list[tuple[int, OfPacking]] = []
+        # Equal arguments are made once: twelve layers read one mask.
+        self.feeds: dict[Feed, list[int]] = {}
+        self.of_packing: dict[OfPacking, list[int]] = {}
         self._fresh: list[tuple[int, NativeStep, str, TensorType]] = []
         self._tiles: list[tuple[int, str]] = []
-        self._sized: list[tuple[int, Expr | Derived, NativeStep, str]] = []
+        self._derived: dict[Derived, list[int]] = {}
+        self._sized: dict[Expr, list[tuple[int, NativeStep, str]]] = {}
         self._keep: list[np.ndarray] = []
         words: list[int] = []
         starts = []
         for step in steps:
-            parameters = step.kernel(TILE).parameters
+            parameters = step.kernel.parameters
             starts.append(len(words))
             place = {name: len(words) + i for i, name in enumerate(parameters)}
             words += [0] * len(parameters)
@@ -130,17 +144,19 @@ class Template:
             at = place[name]
             match argument:
                 case Feed():
-                    self.feeds.append((at, argument))
+                    self.feeds.setdefault(argument, []).append(at)
                 case OfPacking():
-                    self.of_packing.append((at, argument))
+                    self.of_packing.setdefault(argument, []).append(at)
+                case Derived():
+                    self._derived.setdefault(argument, []).append(at)
+                case Expr():
+                    self._sized.setdefault(argument, []).append((at, step, name))
                 case Fresh(value=value):
                     self._fresh.append((at, step, value, types[value]))
                 case Tiles():
                     self._tiles.append((at, argument.buffer))
                     words[place[f"{name}.features"]] = argument.rows
                     words[place[f"{name}.first"]] = argument.first
-                case Derived() | Expr():
-                    self._sized.append((at, argument, step, name))
                 case np.ndarray():
                     self._keep.append(argument)
                     words[at] = argument.ctypes.data
@@ -162,20 +178,13 @@ class Template:
         words = self._words.copy()
         for at, buffer in self._tiles:
             words[at] = base + placement.offsets[buffer]
-        known: dict[int, int | np.ndarray] = {}  # attentions share where sequences begin
-        for at, argument, step, name in self._sized:
-            if id(argument) not in known:
-                known[id(argument)] = (
-                    argument.compute(sizes)
-                    if isinstance(argument, Derived)
-                    else evaluate(argument, sizes)
-                )
-            value = known[id(argument)]
-            if isinstance(value, np.ndarray):
-                words[at] = value.ctypes.data
-            else:
-                words[at] = _checked(value, step, name, sizes)
-        keep = [value for value in known.values() if isinstance(value, np.ndarray)]
+        for dim, places in self._sized.items():
+            number = evaluate(dim, sizes)
+            for at, step, name in places:
+                words[at] = _checked(number, step, name, sizes)
+        keep = [DERIVED[each.function](evaluate_attrs(each.attrs, sizes)) for each in self._derived]
+        for array, positions in zip(keep, self._derived.values(), strict=True):
+            words[positions] = array.ctypes.data
         work = self._units(sizes, chained=placement.chained)
         order = self._order(placement, work)
         records = np.zeros((len(order.steps), walker.STEP_WORDS), np.int64)
@@ -198,8 +207,12 @@ class Template:
         names = [self.steps[position].name for position in order.steps]
         units = int((work.count * work.per_tile).sum())
         return Segment(
-            self, names, units, header, records, claims, fresh_claims, words, fresh, keep
-        )
+            self, names, units, header, records, claims, fresh_claims, words, fresh, keep,
+            [(each, FEEDS[each.function], evaluate_attrs(each.attrs, sizes))
+             for each in self.feeds],
+            [(each, OF_PACKING[each.function], evaluate_attrs(each.attrs, sizes))
+             for each in self.of_packing],
+        )  # fmt: skip
 
     def _units(self, sizes: Sizes, *, chained: bool) -> _Units:
         """How the work of each step is cut."""
@@ -263,7 +276,7 @@ class Template:
     def _kernels(self, width: int) -> np.ndarray:
         """The addresses of all steps' kernels for tiles of a width."""
         if width not in self._addresses:
-            kernels = [step.kernel(width) for step in self.steps]
+            kernels = [step.kernel.at(width) for step in self.steps]
             self._addresses[width] = np.array([k.address(self.target) for k in kernels])
         return self._addresses[width]
 
