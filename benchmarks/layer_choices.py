@@ -16,10 +16,10 @@ import numpy as np
 from harness import header, make_parser, say, table, write_json
 
 from prunus.ir import Constant
-from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.layout import TILE
 from prunus.plan import linear, make_options
 from prunus.plan.race import Choices, race
+from prunus.runtime.weights import Source
 from prunus.sparsity import BlockSparse, SparsityRecipe, measure, simulate_weight
 
 RECIPES = ("0", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.97", "0.8@4x1", "0.8@1x4",
@@ -67,9 +67,10 @@ def compare(name: str, recipe: str, arguments: argparse.Namespace) -> dict[str, 
     picks = [
         linear.choose(weight, options, choices).candidate.key for _ in range(arguments.choices)
     ]
-    candidates = linear._candidates(weight, options)
+    source = Source(weight)
+    candidates = linear._candidates(source, options)
     seconds = race(
-        [(c.key, c.kernel(TILE, Epilogue()), c.pack(1)) for c in candidates],
+        [(c.key, c.kernel, c.form.pack(source)) for c in candidates],
         shape, options.target, settled=arguments.rounds, most_rounds=arguments.rounds,
     )  # fmt: skip
     best = min(seconds, key=lambda key: seconds[key])

@@ -18,6 +18,7 @@ from prunus.ir import verify as verify_graph
 from prunus.passes import run_passes
 from prunus.plan import make_options, make_plan
 from prunus.runtime.executable import Executable
+from prunus.runtime.weights import Weights
 
 Result = TypeVar("Result")
 
@@ -62,9 +63,11 @@ def plan(depth: int, threads: int) -> dict[str, float]:
     stages.run("verify", lambda: verify_graph(graph))
     graph = stages.run("passes", lambda: run_passes(graph))
     options = make_options(threads=threads, tune="cost")
-    program = stages.run("plan", lambda: make_plan(graph, options))
+    weights = Weights(graph.constants)
+    program = stages.run("plan", lambda: make_plan(graph, options, weights))
     executable = stages.run(
-        "place buffers", lambda: Executable(program, target=options.target, threads=threads)
+        "place buffers",
+        lambda: Executable(program, weights, target=options.target, threads=threads),
     )
     inputs = {"x": np.ones((TOKENS, WIDTH), np.float32)}
     sizes = bind_sizes(graph.inputs, inputs)

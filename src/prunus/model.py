@@ -34,6 +34,7 @@ from prunus.runtime.saved import SavedModel, load_model, save_model
 from prunus.runtime.saved_reference import Reference, content_digest
 from prunus.runtime.threads import usable_processors
 from prunus.runtime.trace import Event, Recorder
+from prunus.runtime.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,17 @@ class CompiledModel:
     ) -> None:
         self.graph, self.signature = graph, signature
         self.options, self.source = options, source
-        self.program = make_plan(graph, options)
+        weights = Weights(graph.constants)
+        self.program = make_plan(graph, options, weights)
         self._index_limits = index_limits(graph)
         self._reference, self._shared = reference, shared or SharedWeights()
         in_place = self.program.constants_in_place()
         self._read_in_place = self._shared.among(in_place)
         self._file = file
         self._file_in_place = file if any(map(self._lies_in_file, in_place)) else None
-        self._executable = Executable(self.program, target=options.target, threads=options.threads)
+        self._executable = Executable(
+            self.program, weights, target=options.target, threads=options.threads
+        )
 
     @staticmethod
     def from_saved(saved: SavedModel, options: Options, source: Source) -> CompiledModel:
@@ -118,7 +122,7 @@ class CompiledModel:
     @property
     def density(self) -> float:
         """The share of the linear weights that is not zero."""
-        return 1 - zeros(self.program)[0]
+        return 1 - zeros(self.program, self.graph)[0]
 
     def flops(self, *, dense: bool = False, **inputs: Any) -> int:
         """Floating-point operations of a call with these inputs, without those that zeros save;
@@ -221,6 +225,7 @@ class CompiledModel:
         """Every layer with its zeros, kernel and reason, and every step that is not native."""
         return explain(
             self.program,
+            self.graph,
             model=self.source.name,
             simulated=self.simulated,
             target=str(self.options.target),
@@ -255,6 +260,7 @@ class CompiledModel:
         arrays, _ = self.signature.bind(args, kwargs)
         return profile_calls(
             self.program,
+            self.graph,
             calls,
             self._sizes(arrays),
             limits,
@@ -331,7 +337,7 @@ class CompiledModel:
         """The model in a few lines, each with its heading."""
         steps = [step.work for step in self.program.native_steps if step.weight is not None]
         sparse = sum(work.per_unit < work.dense_per_unit for work in steps)
-        linear, whole = (f"{100 * share:.1f} %" for share in zeros(self.program))
+        linear, whole = (f"{100 * share:.1f} %" for share in zeros(self.program, self.graph))
         inputs = (f"{name} {type}" for name, type in self.graph.inputs.items())
         return [
             *([("SIMULATED", self.simulated)] if self.simulated else []),

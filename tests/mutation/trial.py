@@ -13,13 +13,13 @@ import numpy as np
 from prunus.errors import GraphError, InputError, PrunusError
 from prunus.ir import DTYPES, Graph, bind_sizes, interpret, parse_graph, print_graph, verify
 from prunus.passes import run_passes
-from prunus.plan import make_options, make_plan
-from prunus.runtime.executable import Executable
+from prunus.plan import make_options
 from prunus.runtime.packing import PackingRule
 from prunus.runtime.program import Program
 from tests.graphs import Arrays
 from tests.mutation.mutate import mutated
 from tests.mutation.seeds import random_array, seed_graph
+from tests.planned import planned
 
 Stage = Literal["refused", "not computable", "interpreted", "native", "failed"]
 
@@ -158,14 +158,13 @@ def _run_native(graph: Graph, inputs: Arrays, threads: int) -> tuple[Program, li
     after = run_passes(graph)
     sizes = bind_sizes(after.inputs, inputs)
     _check_size(after, sizes)
-    program = make_plan(after, options)
-    executable = Executable(program, target=options.target, threads=threads)
+    executable = planned(after, options)
     first = executable.run(dict(inputs), sizes)
     second = executable.run(dict(inputs), sizes)
     for one, other in zip(first, second, strict=True):
         if one.tobytes() != other.tobytes():
             raise Mismatch("two calls with the same inputs differ")
-    return program, second
+    return executable.program, second
 
 
 def random_inputs(graph: Graph, source: random.Random) -> Arrays:

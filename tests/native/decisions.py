@@ -12,12 +12,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from prunus.ir import Constant, Graph, bind_sizes, verify
+from prunus.ir import Graph, bind_sizes, verify
 from prunus.kernels.target import parse_target
 from prunus.passes import PASSES, run_passes
-from prunus.plan import Options, linear, make_options, make_plan
+from prunus.plan import Options, linear, make_options
 from prunus.runtime.executable import Executable
+from prunus.runtime.weights import Source
 from tests.graphs import Arrays
+from tests.planned import planned
 
 BLOCKS = ((1, 1), (4, 1), (1, 4), (7, 3), (16, 1), (2, 8))
 HASWELL = "llvm -mcpu=haswell"
@@ -76,13 +78,12 @@ def compiled(graph: Graph, decided: Decisions) -> Executable:
     """The graph, planned as decided."""
     options = make_options(target=decided.target, threads=decided.threads)
     with _forced(decided):
-        program = make_plan(graph, options)
-    return Executable(program, target=options.target, threads=options.threads)
+        return planned(graph, options)
 
 
 def run(executable: Executable, inputs: Arrays) -> list[np.ndarray]:
     """One call."""
-    sizes = bind_sizes(executable.program.graph.inputs, inputs)
+    sizes = bind_sizes(executable.program.inputs, inputs)
     return executable.run(dict(inputs), sizes)
 
 
@@ -90,9 +91,9 @@ def run(executable: Executable, inputs: Arrays) -> list[np.ndarray]:
 def _forced(decided: Decisions) -> Iterator[None]:
     random, offered = np.random.default_rng(decided.seed), linear._candidates
 
-    def one(weight: Constant, options: Options) -> Sequence[linear.Candidate]:
+    def one(source: Source, options: Options) -> Sequence[linear.Candidate]:
         block = BLOCKS[random.integers(len(BLOCKS))]
-        candidates = offered(weight, replace(options, block=block, threshold=0.0))
+        candidates = offered(source, replace(options, block=block, threshold=0.0))
         return [candidates[random.integers(len(candidates))]]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -25,8 +25,8 @@ def ragged(lengths: list[int], seed: int, *, more: int = 0) -> Arrays:
 
 def count(executable: Executable, inputs: Arrays) -> int:
     """How many tokens a call computes."""
-    sizes = bind_sizes(executable.program.graph.inputs, inputs)
-    values = {**executable.program.constants, **inputs}
+    sizes = bind_sizes(executable.program.inputs, inputs)
+    values = {**executable._constants, **inputs}
     for call in executable._bind_prologue(sizes):
         call.run(values, None)
     return executable._packing(values, sizes).count

@@ -17,7 +17,7 @@ def explained(graph: Graph, simulated: str | None = None) -> Explanation:
     options = make_options(tune="cost", threads=1)
     program = make_plan(graph, options)
     return explain(
-        program, model="tiny", simulated=simulated, target=str(options.target), threads=1
+        program, graph, model="tiny", simulated=simulated, target=str(options.target), threads=1
     )
 
 

@@ -17,6 +17,7 @@ from prunus.plan.timeline import Call, trace_calls
 from prunus.runtime.executable import Executable
 from prunus.runtime.program import NativeStep, Program
 from prunus.runtime.trace import Event
+from prunus.runtime.weights import Weights
 from prunus.sparsity import BlockSparse
 from tests.graphs import GraphBuilder
 from tests.native.encoder import encoder
@@ -25,11 +26,12 @@ LIMITS = Limits(
     "a processor", 2, 2e9, {"L1": 2e9, "L2": 1e9, "memory": 1e8}, {"L1": 1, "L2": 2, "memory": 3}
 )
 SIZES = {"batch": 2, "seq": 40}
+GRAPH = encoder(density=0.1)
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return make_plan(encoder(density=0.1), make_options(tune="cost", threads=2))
+    return make_plan(GRAPH, make_options(tune="cost", threads=2))
 
 
 def made_up_call(program: Program, slower: float = 1.0) -> Call:
@@ -54,7 +56,7 @@ def made_up_call(program: Program, slower: float = 1.0) -> Call:
 
 def profiled(program: Program, *calls: Call) -> Profile:
     return profile_calls(
-        program, calls, SIZES, LIMITS, model="tiny", simulated="0.9", target="this (AVX)"
+        program, GRAPH, calls, SIZES, LIMITS, model="tiny", simulated="0.9", target="this (AVX)"
     )
 
 
@@ -82,7 +84,7 @@ def test_what_was_done_in_that_time_is_counted(program: Program, profile: Profil
         if step.weight is None:
             assert tally.nonzeros == 0
             continue
-        weight = program.graph.constants[step.weight]
+        weight = GRAPH.constants[step.weight]
         assert found.name == step.weight
         assert tally.nonzeros == np.count_nonzero(weight.dense())
         assert tally.weight_bytes == 2 * step.work.bytes  # 80 tokens are two tiles
@@ -158,9 +160,9 @@ def test_time_that_the_medians_leave_is_named(program: Program) -> None:
 
 def test_a_real_call_adds_up(program: Program) -> None:
     options = make_options(tune="cost", threads=2)
-    executable = Executable(program, target=options.target, threads=2)
+    executable = Executable(program, Weights(GRAPH.constants), target=options.target, threads=2)
     inputs = {"input_ids": np.ones((2, 40), np.int64), "attention_mask": np.ones((2, 40), np.int64)}
-    sizes = bind_sizes(program.graph.inputs, inputs)
+    sizes = bind_sizes(program.inputs, inputs)
     calls = trace_calls(lambda recorder: executable.run(dict(inputs), sizes, recorder), 3)
     assert len(calls) == 3
     assert all(event.end <= c.seconds for c in calls for event in c.events if event.worker == 0)
@@ -212,7 +214,7 @@ def test_limits_from_an_earlier_run_and_assumed_caches_are_said() -> None:
     call = made_up_call(program)
     limits = Limits("p", 2, 1e9, LIMITS.loads, LIMITS.buffers, ("L2", "L3"), True)
     found = profile_calls(
-        program, [call], {"batch": 2}, limits, model="m", simulated=None, target="t"
+        program, graph, [call], {"batch": 2}, limits, model="m", simulated=None, target="t"
     )
     _, last = header(found)
     assert last.startswith("p, limits measured earlier (prunus env --measure does it anew): FMA")

@@ -17,7 +17,7 @@ def on_numpy(name: str, *inputs: str) -> NumpyStep:
 
 def native(name: str, *inputs: str, makes: bool = True) -> NativeStep:
     arguments = {each: Feed("tokens", (each,)) for each in inputs}
-    fresh = {"out": Fresh(name)} if makes else {}
+    fresh = {"out": Fresh(name, TYPE)} if makes else {}
     return NativeStep(name, "unpack", Unpack(16), "unpack", 1, 1, {**arguments, **fresh})
 
 

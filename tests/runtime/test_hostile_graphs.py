@@ -13,8 +13,8 @@ import pytest
 
 from prunus.errors import GraphError, InputError, SavedModelError
 from prunus.ir import Constant, bind_sizes, interpret
-from prunus.plan import make_options, make_plan, planner
-from prunus.runtime.executable import Executable
+from prunus.plan import make_options
+from prunus.runtime import weights
 from prunus.runtime.saved import load_model
 from prunus.runtime.saved_constants import split_constants, write_tensors
 from prunus.runtime.saved_description import (
@@ -25,6 +25,7 @@ from prunus.runtime.saved_description import (
 )
 from prunus.sparsity import BlockSparse
 from tests.graphs import Arrays
+from tests.planned import planned
 
 QUICK = 5.0
 """Seconds in which a small hostile folder must be refused, on a slow and busy machine."""
@@ -55,9 +56,9 @@ def write_folder(folder: Path, *lines: str, **constants: Constant) -> Path:
 
 def run(folder: Path, inputs: Arrays) -> list[np.ndarray]:
     options = make_options(threads=1, tune="cost")
-    program = make_plan(load_model(folder).graph, options)
-    executable = Executable(program, target=options.target, threads=1)
-    return executable.run(inputs, bind_sizes(program.graph.inputs, inputs))
+    graph = load_model(folder).graph
+    executable = planned(graph, options)
+    return executable.run(inputs, bind_sizes(graph.inputs, inputs))
 
 
 ATTENTION = "{causal=False, heads=%s, scale=0.5}"
@@ -269,14 +270,14 @@ def test_a_failed_large_call_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     )
     folder = write_folder(tmp_path / "model", X, *lines, "return y", w=WEIGHT)
     options = make_options(threads=1, tune="cost")
-    program = make_plan(load_model(folder).graph, options)
-    executable = Executable(program, target=options.target, threads=1)
+    graph = load_model(folder).graph
+    executable = planned(graph, options)
     small = {"x": np.ones((2, 3, 8), np.float32)}
-    (before,) = executable.run(small, bind_sizes(program.graph.inputs, small))
+    (before,) = executable.run(small, bind_sizes(graph.inputs, small))
     huge = {"x": np.broadcast_to(np.float32(1), (1 << 20, 1 << 20, 8))}
     with pytest.raises(InputError, match="GB"):
-        executable.run(huge, bind_sizes(program.graph.inputs, huge))
-    (after,) = executable.run(small, bind_sizes(program.graph.inputs, small))
+        executable.run(huge, bind_sizes(graph.inputs, huge))
+    (after,) = executable.run(small, bind_sizes(graph.inputs, small))
     np.testing.assert_array_equal(before, after)
 
 
@@ -334,10 +335,10 @@ def test_sparse_constants_are_expanded_once_and_within_the_memory(
         v=one_block((8, 1024), (8, 1)),
     )  # fmt: skip
     nbytes = 4 * 8 * 1024
-    monkeypatch.setattr(planner, "call_memory", lambda: nbytes)
+    monkeypatch.setattr(weights, "call_memory", lambda: nbytes)
     found = run(folder, {"x": np.ones((2, 1, 8), np.float32)})
     assert [float(each.sum()) for each in found] == [16.0] * 20
-    monkeypatch.setattr(planner, "call_memory", lambda: nbytes - 1)
+    monkeypatch.setattr(weights, "call_memory", lambda: nbytes - 1)
     with pytest.raises(GraphError, match="sparse constant 'v'"):
         run(folder, {"x": np.ones((2, 1, 8), np.float32)})
 

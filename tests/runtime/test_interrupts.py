@@ -165,7 +165,7 @@ def test_a_storm_of_signals_in_a_first_call() -> None:
 def test_an_interrupted_trace_leaves_nothing_to_write_to() -> None:
     """The memory of an unfinished trace is freed, so the next call must write nothing there."""
     executable, inputs = compiled(encoder(), Decisions(threads=2)), sentences(2, 9)
-    sizes = bind_sizes(executable.program.graph.inputs, inputs)
+    sizes = bind_sizes(executable.program.inputs, inputs)
     wanted = outputs(executable, inputs)
 
     def interrupted(*_: object) -> None:

@@ -11,6 +11,7 @@ from prunus.errors import InternalError
 from prunus.runtime.executable import Executable
 from prunus.runtime.program import NativeStep, Program
 from prunus.runtime.segment import MAX_SIZE, Segment
+from prunus.runtime.weights import Weights
 from tests.graphs import BATCH, SEQ, GraphBuilder
 from tests.native.decisions import Decisions, compiled, run
 from tests.native.encoder import encoder, sentences
@@ -59,10 +60,11 @@ def test_a_size_below_zero_never_reaches_native_code(case: str) -> None:
     op, change, message = WRONG[case]
     sound = compiled(encoder(), Decisions(threads=2))
     program, name = with_steps(sound.program, op, change)
+    weights = Weights(encoder().constants)
     with pytest.raises(
         InternalError, match=f"{op} '{name}': .*{message}.*expected 0 to {MAX_SIZE}"
     ):
-        run(Executable(program, target=sound.target, threads=2), sentences(2, 9))
+        run(Executable(program, weights, target=sound.target, threads=2), sentences(2, 9))
 
 
 def test_what_sizes_derive_is_computed_once_for_all_steps() -> None:

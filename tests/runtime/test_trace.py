@@ -13,7 +13,7 @@ def test_every_unit_is_noted_once_in_the_time_of_the_call() -> None:
     inputs = sentences(3, 48)
     answers = run(executable, inputs)
     recorder = Recorder()
-    sizes = bind_sizes(executable.program.graph.inputs, inputs)
+    sizes = bind_sizes(executable.program.inputs, inputs)
     traced = executable.run(dict(inputs), sizes, recorder)
     events = recorder.events()
 
@@ -34,7 +34,7 @@ def test_a_call_without_a_recorder_notes_nothing() -> None:
     executable = compiled(encoder(), Decisions())
     inputs = sentences(1, 16)
     recorder = Recorder()
-    executable.run(dict(inputs), bind_sizes(executable.program.graph.inputs, inputs), recorder)
+    executable.run(dict(inputs), bind_sizes(executable.program.inputs, inputs), recorder)
     before = len(recorder.events())
     run(executable, inputs)
     assert len(recorder.events()) == before

@@ -123,7 +123,7 @@ def _program(model: PrunusModel, repo_id: str) -> str:
 
 def _zeros(compiled: CompiledModel, explanation: Explanation) -> str:
     """The density, and the patterns that were measured in the linear layers."""
-    graph = compiled.program.graph
+    graph = compiled.graph
     groups: dict[str, list[Pattern]] = defaultdict(list)
     for step in compiled.program.native_steps:
         pattern = graph.constants[step.weight].pattern if step.weight is not None else None

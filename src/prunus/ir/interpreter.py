@@ -29,7 +29,7 @@ def interpret(
         InputError: an input is missing, or its dtype or shape does not fit the graph.
     """
     sizes = bind_sizes(graph.inputs, inputs)
-    SizeCheck(graph).check(sizes)
+    SizeCheck.of(graph).check(sizes)
     values = {name: _widen(np.asarray(inputs[name]), precise) for name in graph.inputs}
     for name, constant in graph.constants.items():
         values[name] = _widen(constant.dense(), precise)

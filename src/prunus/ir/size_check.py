@@ -11,15 +11,19 @@ from prunus.ir.types import DTYPES, TensorType
 
 
 class SizeCheck:
-    """The types of a graph's values, each once, to be checked for the sizes of a call.
+    """The types of a graph's values, each with the first value of it, to be checked for the sizes
+    of a call.
 
     A dimension such as `seq - 4` is valid for some sizes only, and no rule can tell before them.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self._names: dict[TensorType, str] = {}
-        for node in graph.nodes:
-            self._names.setdefault(node.type, node.name)
+    def __init__(self, names: Mapping[TensorType, str]) -> None:
+        self._names = names
+
+    @staticmethod
+    def of(graph: Graph) -> SizeCheck:
+        """The check of a graph's values."""
+        return SizeCheck(first_of_each_type(graph))
 
     def check(self, sizes: Mapping[str, int], *, max_bytes: int | None = None) -> None:
         """Check that all dimensions are at least 0, and no value larger than `max_bytes`.
@@ -38,6 +42,14 @@ class SizeCheck:
             nbytes = math.prod(max(size, 1) for size in shape) * DTYPES[type.dtype].itemsize
             if max_bytes is not None and nbytes > max_bytes:
                 raise memory_error(f"{name} = {type}{_given(type, sizes)}", nbytes, max_bytes)
+
+
+def first_of_each_type(graph: Graph) -> dict[TensorType, str]:
+    """Each type that a graph computes, with the first value of it."""
+    names: dict[TensorType, str] = {}
+    for node in graph.nodes:
+        names.setdefault(node.type, node.name)
+    return names
 
 
 def _given(type: TensorType, sizes: Mapping[str, int]) -> str:

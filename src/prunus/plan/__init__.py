@@ -5,20 +5,28 @@ steps.
 from __future__ import annotations
 
 from prunus.ir import Graph, Node
+from prunus.ir.size_check import first_of_each_type
 from prunus.plan.lower import LOWERINGS
 from prunus.plan.options import Options, make_options, option_names
 from prunus.plan.planner import Planner
 from prunus.plan.race import Choices
 from prunus.plan.schedule import schedule
 from prunus.runtime.program import Program
+from prunus.runtime.weights import Weights
 
 __all__ = ["Options", "make_options", "make_plan", "option_names"]
 
 
-def make_plan(graph: Graph, options: Options) -> Program:
-    """The program that computes `graph`. Races run here, on the calling thread."""
+def make_plan(graph: Graph, options: Options, weights: Weights | None = None) -> Program:
+    """The program that computes `graph`. Races run here, on the calling thread.
+
+    Args:
+        graph: After all passes.
+        options: What the user decides.
+        weights: Of the graph; gets the packed forms that choices are made from.
+    """
     choices = Choices(options.target)
-    planner = Planner(graph, options, choices)
+    planner = Planner(graph, options, choices, weights or Weights(graph.constants))
     for node in graph.nodes:
         reason = _not_native(planner, node) or LOWERINGS[node.op](planner, node)
         if reason is not None:
@@ -26,11 +34,16 @@ def make_plan(graph: Graph, options: Options) -> Program:
     for name in graph.outputs:
         planner.plain(name)
     choices.save()
-    steps = schedule(planner.steps, (*graph.inputs, *planner.numpy_constants))
+    steps = schedule(planner.steps, (*graph.inputs, *planner.plain_constants))
     return Program(
-        graph, steps, planner.buffers, planner.numpy_constants, planner.packing,
-        tuple(planner.keep),
-    )  # fmt: skip
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        values=first_of_each_type(graph),
+        steps=steps,
+        buffers=planner.buffers,
+        constants=tuple(planner.plain_constants),
+        packing=planner.packing,
+    )
 
 
 def _not_native(planner: Planner, node: Node) -> str | None:

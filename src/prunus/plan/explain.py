@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from prunus.ir import Graph
 from prunus.passes import HeadReport, head_report
 from prunus.runtime.packing import PackingRule
 from prunus.runtime.program import NativeStep, Program
@@ -91,16 +92,16 @@ class Explanation:
 
 
 def explain(
-    program: Program, *, model: str, simulated: str | None, target: str, threads: int
+    program: Program, graph: Graph, *, model: str, simulated: str | None, target: str, threads: int
 ) -> Explanation:
-    """The explanation of a program."""
+    """The explanation of a program for a graph."""
     native = program.native_steps
-    sizes = program.without_padding(_usual_sizes(program))
+    sizes = program.without_padding(_usual_sizes(graph))
     flops = program.flops(sizes) or 1
     size = sum(step.work.bytes for step in native) or 1
 
     def decide(step: NativeStep) -> Decision:
-        constant = program.graph.constants[step.weight] if step.weight is not None else None
+        constant = graph.constants[step.weight] if step.weight is not None else None
         pattern = constant.pattern if constant is not None else None
         return Decision(
             step.weight or step.name,
@@ -116,7 +117,7 @@ def explain(
             step.work.bytes / size,
         )
 
-    linear, whole = zeros(program)
+    linear, whole = zeros(program, graph)
     prologue, among, views = _interpreted(program)
     return Explanation(
         model,
@@ -128,7 +129,7 @@ def explain(
         prologue,
         among,
         views,
-        head_report(program.graph),
+        head_report(graph),
         _padding(program.packing),
         linear,
         whole,
@@ -143,10 +144,10 @@ def _padding(packing: PackingRule | str) -> str:
     return "left out wherever a call's mask is real tokens and then padding"
 
 
-def _usual_sizes(program: Program) -> dict[str, int]:
+def _usual_sizes(graph: Graph) -> dict[str, int]:
     """Batch 1 and 128 tokens, or the model's limit."""
-    symbols = {name for type in program.graph.inputs.values() for name in type.symbols()}
-    limits = program.graph.limits
+    symbols = {name for type in graph.inputs.values() for name in type.symbols()}
+    limits = graph.limits
     return {s: 1 if s == "batch" else min(128, limits.get(s, 128)) for s in symbols}
 
 
@@ -173,19 +174,18 @@ def _interpreted(
     return tuple(prologue), tuple(among), tuple(views)
 
 
-def zeros(program: Program) -> tuple[float, float]:
+def zeros(program: Program, graph: Graph) -> tuple[float, float]:
     """The shares of zeros in linear weights, and in all floating-point constants, with what was
     taken out of the model for having no effect.
     """
-    constants = program.graph.constants
     names = {step.weight for step in program.native_steps if step.weight is not None}
-    return _share(program, names), _share(program, constants)
+    return _share(graph, names), _share(graph, graph.constants)
 
 
-def _share(program: Program, names: Iterable[str]) -> float:
-    total, nonzero = program.graph.removed, 0.0
+def _share(graph: Graph, names: Iterable[str]) -> float:
+    total, nonzero = graph.removed, 0.0
     for name in names:
-        constant = program.graph.constants[name]
+        constant = graph.constants[name]
         if not constant.type.is_float:
             continue
         size = 1

@@ -5,9 +5,8 @@ by a race.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,11 +14,11 @@ from prunus.ir import Constant
 from prunus.kernels import cost
 from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.layout import TILE
-from prunus.kernels.panel import MAX_ROWS, Panel, Panels, pack_blocks, pack_dense, panel_rows
-from prunus.kernels.row_stream import RowStream, RowStreams, pack_row_streams
-from prunus.kernels.spec import Kernel
+from prunus.kernels.panel import MAX_ROWS, Panel, Panels, panel_rows
+from prunus.kernels.row_stream import RowStream, RowStreams
 from prunus.plan.options import Options
 from prunus.plan.race import Choices, race
+from prunus.runtime.weights import BlockPanels, DensePanels, LinearForm, NonzeroStreams, Source
 from prunus.sparsity import Block, BlockSparse, Pattern, block_grid
 
 INPUT_BLOCKS = (128, 192, 256)
@@ -55,8 +54,8 @@ class Candidate:
         cost: Estimated, in the unit of `kernels.cost`.
         values: Weights that it multiplies by.
         empty: The share of the blocks that hold no nonzero.
-        pack: Makes the weight's packed form for so many row groups.
-        kernel: The kernel for a tile's width and an epilogue.
+        form: How the weight lies in memory, for one group of rows.
+        kernel: For full tiles, without an epilogue.
     """
 
     key: str
@@ -65,15 +64,23 @@ class Candidate:
     cost: float
     values: int
     empty: float
-    pack: Callable[[int], Packed]
-    kernel: Callable[[int, Epilogue], Kernel]
+    form: LinearForm
+    kernel: Panel | RowStream
 
 
 @dataclass(frozen=True)
 class LinearChoice:
-    """The chosen kernel of a layer with its packed weight."""
+    """The chosen kernel of a layer.
+
+    Attributes:
+        candidate: The choice.
+        form: How its weight lies in memory.
+        packed: The weight in this form.
+        reason: As a sentence.
+    """
 
     candidate: Candidate
+    form: LinearForm
     packed: Packed
     reason: str
 
@@ -104,11 +111,12 @@ def row_groups(outputs: int, threads: int) -> int:
 
 def choose(weight: Constant, options: Options, choices: Choices) -> LinearChoice:
     """The kernel for a weight [outputs, inputs], with the reason as a sentence."""
-    candidates = _candidates(weight, options)
-    raced = _raced(weight, candidates, options, choices)
+    source = Source(weight)
+    candidates = _candidates(source, options)
+    raced = _raced(source, candidates, options, choices)
     best, reason = _decide(weight, candidates, options, raced)
-    groups = row_groups(weight.type.sizes({})[0], options.threads)
-    return LinearChoice(best, best.pack(groups), reason)
+    form = replace(best.form, groups=row_groups(weight.type.sizes({})[0], options.threads))
+    return LinearChoice(best, form, form.pack(source), reason)
 
 
 def estimate(pattern: Pattern, options: Options) -> Estimate:
@@ -118,15 +126,16 @@ def estimate(pattern: Pattern, options: Options) -> Estimate:
     """
     # Only packing looks at the values: a view of one number stands for all of them.
     weight = Constant(np.broadcast_to(np.float32(0), pattern.shape), pattern)
-    candidates = _candidates(weight, options)
+    candidates = _candidates(Source(weight), options)
     best, reason = _decide(weight, candidates, options, {})
     return Estimate(best.label, reason, candidates[0].cost / best.cost)
 
 
 def _raced(
-    weight: Constant, candidates: Sequence[Candidate], options: Options, choices: Choices
+    source: Source, candidates: Sequence[Candidate], options: Options, choices: Choices
 ) -> Mapping[str, float]:
     """The seconds of the close candidates, where a race between several is wanted."""
+    weight = source.constant
     cheapest = min(c.cost for c in candidates)
     close = [c for c in candidates if c.cost <= cheapest * RACE_WITHIN]
     if len(close) == 1 or options.tune != "race" or options.threshold != "auto":
@@ -135,7 +144,7 @@ def _raced(
         _identity(weight, close, options),
         [c.key for c in close],
         lambda: race(
-            [(c.key, c.kernel(TILE, Epilogue()), c.pack(1)) for c in close],
+            [(c.key, c.kernel, c.form.pack(source)) for c in close],
             weight.type.sizes({}),
             options.target,
         ),
@@ -188,10 +197,11 @@ def _by_threshold(threshold: float, candidates: Sequence[Candidate]) -> tuple[Ca
     )
 
 
-def _candidates(weight: Constant, options: Options) -> list[Candidate]:
+def _candidates(source: Source, options: Options) -> list[Candidate]:
     """Dense first; then, where zeros may be skipped and there are some, the sparse kernels that fit
     them.
     """
+    weight = source.constant
     outputs, inputs = weight.type.sizes({})
     rows = max(1, min(MAX_ROWS, outputs))
     dense = Candidate(
@@ -201,20 +211,18 @@ def _candidates(weight: Constant, options: Options) -> list[Candidate]:
         cost.dense_cost(outputs, inputs),
         outputs * inputs,
         0.0,
-        lambda groups: pack_dense(weight.dense(), groups=groups),
-        lambda width, epilogue: Panel(width, rows, False, epilogue),
+        DensePanels(1),
+        Panel(TILE, rows, False, Epilogue()),
     )
     if not options.sparse or not _has_zeros(weight, options):
         return [dense]
     block = _block(weight, options)
     grid = block_grid((outputs, inputs), block)
     blocks = max(grid[0] * grid[1], 1)
-    stored = cache(lambda: _in_blocks(weight, block))
-    rows_alone = cache(lambda: stored().to_rows())
-    nonzeros, occupied = _counts(weight, block, stored)
+    nonzeros, occupied = _counts(source, block)
     # Not 1 - occupied / all: the threshold may be this very fraction, which rounding would miss.
     empty = (blocks - occupied) / blocks
-    streams = _streams(rows_alone, (outputs, inputs), nonzeros, empty)
+    streams = _streams((outputs, inputs), nonzeros, empty)
     if block[0] == 1:
         return [dense, *streams]
     values = occupied * block[0] * block[1]
@@ -226,18 +234,19 @@ def _candidates(weight: Constant, options: Options) -> list[Candidate]:
         cost.block_cost(max(values, 1), panel_rows(block[0])),
         values,
         empty,
-        lambda groups: pack_blocks(stored(), groups=groups),
-        lambda width, epilogue: Panel(width, panel_rows(block[0]), True, epilogue),
+        BlockPanels(block, 1),
+        Panel(TILE, panel_rows(block[0]), True, Epilogue()),
     )
     return [dense, panels, *(streams if options.block == "auto" else ())]
 
 
-def _counts(weight: Constant, block: Block, stored: Callable[[], BlockSparse]) -> tuple[int, int]:
+def _counts(source: Source, block: Block) -> tuple[int, int]:
     """The nonzeros, and the blocks that hold one: as measured, or counted where that is unknown."""
-    pattern = weight.pattern
+    pattern = source.constant.pattern
     known = pattern is not None and block in {(1, 1), *(m.block for m in pattern.blocks)}
-    if pattern is None or not known or isinstance(weight.value, BlockSparse):
-        return stored().nnz, len(stored().indices)
+    if pattern is None or not known or isinstance(source.constant.value, BlockSparse):
+        stored = source.in_blocks(block)
+        return stored.nnz, len(stored.indices)
     rows, columns = block_grid(pattern.shape, block)
     elements = pattern.shape[0] * pattern.shape[1]
     return (
@@ -246,9 +255,7 @@ def _counts(weight: Constant, block: Block, stored: Callable[[], BlockSparse]) -
     )
 
 
-def _streams(
-    rows: Callable[[], BlockSparse], shape: tuple[int, int], nonzeros: int, empty: float
-) -> list[Candidate]:
+def _streams(shape: tuple[int, int], nonzeros: int, empty: float) -> list[Candidate]:
     """The row stream with each size of block; one is enough where the inputs fit into it."""
     outputs, inputs = shape
     sizes = [size for size in INPUT_BLOCKS if size < inputs] or [max(1, min(inputs, 256))]
@@ -261,8 +268,8 @@ def _streams(
             cost.stream_cost(outputs, inputs, nonzeros, size),
             nonzeros,
             empty,
-            lambda groups: pack_row_streams(rows(), input_block=size, groups=groups),
-            lambda width, epilogue: RowStream(width, size, epilogue, far=inputs > NEAR_INPUTS),
+            NonzeroStreams(size, 1),
+            RowStream(TILE, size, Epilogue(), far=inputs > NEAR_INPUTS),
         )
 
     return [candidate(size) for size in sizes]
@@ -281,12 +288,6 @@ def _block(weight: Constant, options: Options) -> Block:
         return weight.value.block
     pattern = weight.pattern
     return pattern.block if pattern is not None and pattern.block is not None else (1, 1)
-
-
-def _in_blocks(weight: Constant, block: Block) -> BlockSparse:
-    if isinstance(weight.value, BlockSparse) and weight.value.block == block:
-        return weight.value
-    return BlockSparse.from_dense(weight.dense(), block)
 
 
 def _pattern(weight: Constant) -> str:

@@ -8,8 +8,7 @@ reason why it cannot.
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import numpy as np
+from dataclasses import replace
 
 from prunus.ir import Attrs, Expr, Node, TensorType, product, round_up
 from prunus.ir.dims import is_positive
@@ -24,7 +23,8 @@ from prunus.kernels.tokens import Embed, TakeTokens
 from prunus.plan.linear import choose
 from prunus.plan.planner import Planner
 from prunus.plan.relative import relative_positions
-from prunus.runtime.program import BoundArgument, Feed, Tiles, Work
+from prunus.runtime.program import BoundArgument, Feed, Stored, Tiles, Work, Zeros
+from prunus.runtime.weights import LinearForm, NonzeroStreams
 
 MOST_TABLES = 32
 """Of one embedding. LayoutLM adds up 9; code for 1,000 would take LLVM 5 s."""
@@ -53,19 +53,25 @@ def lower_linear(p: Planner, node: Node) -> str | None:
     if bias_name is not None and bias_name not in p.graph.constants:
         return "the bias is computed, not constant"
     choice = choose(weight, p.options, p.choices)
+    form = choice.form
+    p.weights.enter(weight_name, form, choice.packed)
     outputs, inputs = weight.type.sizes({})
     epilogue = Epilogue(node.attrs.activation, residual is not None)
     source, y = p.tiles(node["x"]), p.define(node)
-    arguments: dict[str, BoundArgument] = {"x": source, "y": y, **choice.packed.arguments()}
+    arguments: dict[str, BoundArgument] = {
+        "x": source,
+        "y": y,
+        **_weight(weight_name, form, inputs),
+    }
     if residual is not None:
         arguments["residual"] = p.tiles(residual)
-    bias = np.zeros(outputs, np.float32) if bias_name is None else p.constant(bias_name)
+    bias = Zeros(outputs) if bias_name is None else Stored(bias_name)
     p.emit(
         node,
-        kernel=choice.candidate.kernel(TILE, epilogue),
+        kernel=replace(choice.candidate.kernel, epilogue=epilogue),
         label=choice.candidate.label,
         tokens=y.tokens,
-        units=choice.packed.arguments()["row_groups"],
+        units=form.groups,
         arguments={**arguments, "bias": bias},
         reason=choice.reason,
         weight=weight_name,
@@ -75,9 +81,16 @@ def lower_linear(p: Planner, node: Node) -> str | None:
             y.tokens,
             choice.packed.nbytes,
         ),
-        keep=choice.packed,
     )
     return None
+
+
+def _weight(name: str, form: LinearForm, inputs: int) -> dict[str, BoundArgument]:
+    """The arguments of a linear layer's kernel that are about its weight."""
+    arguments: dict[str, BoundArgument] = {"row_groups": form.groups}
+    if isinstance(form, NonzeroStreams):
+        arguments["input_blocks"] = max(1, -(-inputs // form.input_block))
+    return arguments | {part: Stored(name, form, part) for part in form.PARTS}
 
 
 @lowering("layer_norm", "rms_norm")
@@ -91,7 +104,7 @@ def lower_norm(p: Planner, node: Node) -> str | None:
     vectors, flops = TILE // p.options.target.lanes, 8 * y.features
     arguments: dict[str, BoundArgument] = {
         "x": source, "y": y, "features": y.features, "vectors": vectors,
-        **{word: p.constant(name) for word, name in parameters.items()},
+        **{word: Stored(name) for word, name in parameters.items()},
     }  # fmt: skip
     p.emit(
         node,
@@ -213,7 +226,7 @@ def lower_embedding(p: Planner, node: Node) -> str | None:
     for i, (table, index) in enumerate(zip(tables, ids, strict=True)):
         assert table is not None and index is not None, "verified"
         p.plain(index)
-        arguments[f"table{i}"] = p.constant(table)
+        arguments[f"table{i}"] = Stored(table)
         rows = p.types[table].sizes({})[0]
         arguments[f"ids{i}"] = p.token_feed(
             "ids", index, node.type, name=index, rows=rows, shape=node.type.shape[:-1]
@@ -284,7 +297,7 @@ def lower_elementwise(p: Planner, node: Node) -> str | None:
         return "an operand is broadcast in a way that no kernel knows"
     arguments: dict[str, BoundArgument] = {}
     for letter, name, kind in zip("ab", names, kinds, strict=False):
-        arguments[letter] = p.tiles(name) if kind == "tile" else p.constant(name)
+        arguments[letter] = p.tiles(name) if kind == "tile" else Stored(name)
     y = p.define(node)
     groups = max(1, min(p.options.threads, y.features))
     operands: tuple[Operand, ...] = tuple(kind for kind in kinds if kind is not None)

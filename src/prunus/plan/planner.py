@@ -4,21 +4,16 @@ steps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from prunus.errors import GraphError
 from prunus.ir import Attrs, Expr, Graph, Node, TensorType, product
 from prunus.ir.graph import AttrValue
-from prunus.kernels.layout import FLOAT, TILE
+from prunus.kernels.layout import TILE
 from prunus.kernels.spec import Kernel
 from prunus.kernels.tokens import Embed, Unpack
 from prunus.plan.options import Options
 from prunus.plan.packing import find_packing
 from prunus.plan.race import Choices
-from prunus.runtime.memory import call_memory
 from prunus.runtime.packing import COMPUTED_TOKENS, PackingRule
 from prunus.runtime.program import (
     BoundArgument,
@@ -33,7 +28,7 @@ from prunus.runtime.program import (
     Tiles,
     Work,
 )
-from prunus.sparsity import BlockSparse
+from prunus.runtime.weights import Weights
 
 
 class Planner:
@@ -43,8 +38,8 @@ class Planner:
     bring it there.
     """
 
-    def __init__(self, graph: Graph, options: Options, choices: Choices) -> None:
-        self.graph, self.options, self.choices = graph, options, choices
+    def __init__(self, graph: Graph, options: Options, choices: Choices, weights: Weights) -> None:
+        self.graph, self.options, self.choices, self.weights = graph, options, choices, weights
         self.types = graph.types()
         self.packing: PackingRule | str = "values of padding are read outside of the graph"
         if options.may_pack:
@@ -52,11 +47,8 @@ class Planner:
         self.places: dict[str, Tiles] = {}
         self.steps: list[Step] = []
         self.buffers: dict[str, Buffer] = {}
-        self.numpy_constants: dict[str, np.ndarray] = {}
-        self.keep: list[object] = []
-        self._expanded = 0
+        self.plain_constants: dict[str, None] = {}
         self._plain = set(graph.inputs)
-        self._constants: dict[str, np.ndarray] = {}
 
     # Values
 
@@ -82,8 +74,7 @@ class Planner:
     def plain(self, name: str) -> None:
         """Make sure that NumPy has the value; tiles are unpacked first."""
         if name in self.graph.constants:
-            if name not in self.numpy_constants:
-                self.numpy_constants[name] = self._dense(name)
+            self.plain_constants[name] = None
         elif name not in self._plain:
             self._unpack(name)
             self._plain.add(name)
@@ -91,30 +82,6 @@ class Planner:
     def define(self, node: Node) -> Tiles:
         """A new buffer for the node's value."""
         return self._new_buffer(node.name, node.type)
-
-    def constant(self, name: str) -> np.ndarray:
-        """A constant as a contiguous float32 array, shared by all who ask."""
-        if name not in self._constants:
-            self._constants[name] = np.ascontiguousarray(self._dense(name), dtype=np.float32)
-        return self._constants[name]
-
-    def _dense(self, name: str) -> np.ndarray:
-        """A constant as an array. What is stored sparsely may be any size once it is not.
-
-        Raises:
-            GraphError: such arrays need more memory than a call may use.
-        """
-        constant = self.graph.constants[name]
-        if isinstance(constant.value, BlockSparse):
-            self._expanded += FLOAT * math.prod(constant.value.shape)
-            if self._expanded > call_memory():
-                raise GraphError(
-                    f"the sparse constant {name!r} is read by an op that needs all of its "
-                    f"elements: {self._expanded / 1e9:.1f} GB with others like it, and a call may "
-                    f"use {call_memory() / 1e9:.1f} GB of this machine's memory; use a machine "
-                    "with more memory"
-                )
-        return constant.dense()
 
     def token_feed(self, function: str, value: str, type: TensorType, **attrs: AttrValue) -> Feed:
         """An array made at each call that has a row for each token of a value of this type."""
@@ -182,7 +149,6 @@ class Planner:
         reason: str = "",
         weight: str | None = None,
         work: Work | None = None,
-        keep: object = None,
     ) -> None:
         """Add a native step that computes the node's value."""
         self.steps.append(
@@ -191,7 +157,6 @@ class Planner:
                 weight, work or Work(), frozenset({self.places[node.name].buffer}),
             )
         )  # fmt: skip
-        self.keep.append(keep)
 
     def interpret(self, node: Node, reason: str) -> None:
         """Add a step on the interpreter."""
@@ -231,7 +196,7 @@ class Planner:
             "x": place,
             "features": place.features,
             "tokens": self.token_count(type),
-            "out": Fresh(name),
+            "out": Fresh(name, type),
             "rows": self.token_rows(type),
         }
         self.steps.append(

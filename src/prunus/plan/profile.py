@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prunus.ir import evaluate
+from prunus.ir import Graph, evaluate
 from prunus.kernels.layout import FLOAT, tiles
 from prunus.kernels.limits import Limits
 from prunus.plan.timeline import Call, spent
@@ -195,6 +195,7 @@ class Profile(Records):
 
 def profile_calls(
     program: Program,
+    graph: Graph,
     calls: Sequence[Call],
     sizes: Sizes,
     limits: Limits,
@@ -212,7 +213,7 @@ def profile_calls(
     steps = []
     for step, *times in zip(program.steps, work[:-1], waiting[:-1], gaps[:-1], strict=True):
         seconds, waited, between = map(float, times)
-        counted = _counted(program, step, sizes, limits)
+        counted = _counted(program, graph, step, sizes, limits)
         taken = Tally(seconds=seconds, waiting=waited, gaps=between)
         steps.append(replace(counted, tally=counted.tally + taken))
     by_time = sorted(calls, key=lambda call: call.seconds)
@@ -236,7 +237,9 @@ def _names(step: ProfiledStep) -> dict[str, Cell]:
             "bound": step.bound}  # fmt: skip
 
 
-def _counted(program: Program, step: Step, sizes: Sizes, limits: Limits) -> ProfiledStep:
+def _counted(
+    program: Program, graph: Graph, step: Step, sizes: Sizes, limits: Limits
+) -> ProfiledStep:
     """One step with all that is known of it before it runs."""
     if not isinstance(step, NativeStep):
         name = step.node.name
@@ -250,7 +253,7 @@ def _counted(program: Program, step: Step, sizes: Sizes, limits: Limits) -> Prof
     passes = 1 if step.tokens is None else tiles(evaluate(step.tokens, sizes))
     tally = Tally(
         steps=1,
-        nonzeros=_nonzeros(program, step),
+        nonzeros=_nonzeros(graph, step),
         flops=flops,
         weight_bytes=passes * step.work.bytes,
         limit=bounds.get(bound, 0.0),
@@ -259,11 +262,11 @@ def _counted(program: Program, step: Step, sizes: Sizes, limits: Limits) -> Prof
     return ProfiledStep(name, layer_of(name), step.label, step.op, bound, tally)
 
 
-def _nonzeros(program: Program, step: NativeStep) -> int:
+def _nonzeros(graph: Graph, step: NativeStep) -> int:
     """Of the weight that the step is about, if any."""
     if step.weight is None:
         return 0
-    value = program.graph.constants[step.weight].value
+    value = graph.constants[step.weight].value
     return value.nnz if isinstance(value, BlockSparse) else int(np.count_nonzero(value))
 
 

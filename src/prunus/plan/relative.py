@@ -14,12 +14,11 @@ from prunus.kernels.relative import (
     Places,
     RelativeAttention,
     chunk_of,
-    pack_key_table,
-    pack_query_table,
     positions_scratch_bytes,
 )
 from prunus.plan.planner import Planner
-from prunus.runtime.program import BoundArgument, Feed
+from prunus.runtime.program import BoundArgument, Feed, Stored
+from prunus.runtime.weights import KeyTable, QueryTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,12 @@ def relative_positions(p: Planner, node: Node) -> Relative | str:
     arguments: dict[str, BoundArgument] = {}
     rows = [0, 0]
     if key_table is not None and key_index is not None:
-        table = p.constant(key_table)
-        rows[0] = table.shape[1]
-        arguments["key.table"] = pack_key_table(table)
+        rows[0] = p.types[key_table].sizes({})[1]
+        arguments["key.table"] = Stored(key_table, KeyTable())
         arguments |= _places(p, "key", key_index, rows[0])
     if query_table is not None and query_index is not None:
-        table = p.constant(query_table)
-        rows[1] = table.shape[1]
-        arguments["query.table"] = pack_query_table(table)
+        rows[1] = p.types[query_table].sizes({})[1]
+        arguments["query.table"] = Stored(query_table, QueryTable())
         arguments |= _places(p, "query", query_index, rows[1])
     return Relative(rows[0], rows[1], arguments)
 

@@ -8,26 +8,24 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from prunus.bench import turn_of
 from prunus.errors import InputError
 from prunus.ir import Attrs, Constant, Graph, Node, TensorType, symbol
-from prunus.kernels.panel import Panels
-from prunus.kernels.row_stream import RowStreams
 from prunus.plan import Options, make_plan
 from prunus.prediction.predictor import Layer
 from prunus.prediction.pruned import pruned_weight
 from prunus.runtime.executable import Executable
-from prunus.runtime.program import NativeStep, Program
+from prunus.runtime.program import NativeStep, Program, Stored
+from prunus.runtime.weights import Weights
 from prunus.sparsity import SparsityRecipe, layer_seed
 
 Clock = Callable[[], float]
-Packed = RowStreams | Panels
 
 LONGEST_CALL = 0.03
 """Seconds of a timed call, about, at which no further copies of the weight are added: where a call
@@ -38,6 +36,8 @@ FEWEST_COPIES, MOST_COPIES = 2, 400
 LEAST_PAIRS, MOST_PAIRS = 3, 40
 SECONDS = 0.1
 """Time to spend on the calls of one measurement, within so many pairs of them."""
+
+WEIGHT = "weight"
 
 GAUGE = Layer("gauge", 512, 512)
 GAUGE_TOKENS, GAUGE_CALLS = 256, 5
@@ -78,13 +78,13 @@ def time_probe(probe: Probe, options: Options, clock: Clock = time.perf_counter)
 
     The best sparse kernel is timed even where the dense one is faster.
     """
-    program = _sparse_program(probe, options) if probe.recipe else _program(probe, options, None)
+    planned = _sparse(probe, options) if probe.recipe else _planned(probe, options, None)
     run = partial(_call, probe, options)
-    one = run(program)
+    one = run(planned)
     one()  # binds
     (single,) = turn_of(one, clock)(1)
-    copies = _copies(probe, program, single)
-    many = run(_repeated(program, copies))
+    copies = _copies(probe, planned, single)
+    many = run(_repeated(planned, copies))
     many()
     pairs = _pairs(one, many, clock)
     # Nothing takes no time: on a disturbed machine the difference of medians may fall below that.
@@ -98,7 +98,7 @@ def make_gauge(options: Options, clock: Clock = time.perf_counter) -> Callable[[
     machine always nearly the same.
     """
     probe = Probe(GAUGE, None, GAUGE_TOKENS, 0)
-    call = _call(probe, options, _program(probe, options, None))
+    call = _call(probe, options, _planned(probe, options, None))
     call()
     turn = turn_of(call, clock)
     return lambda: statistics.median(turn(GAUGE_CALLS))
@@ -117,26 +117,42 @@ def _pairs(
     return pairs
 
 
-def _copies(probe: Probe, program: Program, single: float) -> int:
-    step = _linear_step(program)
-    wanted = -(-probe.footprint // max(step.work.bytes, 1))
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A program and the weights that it names."""
+
+    program: Program
+    weights: Weights
+
+    @property
+    def step(self) -> NativeStep:
+        """Its linear layer."""
+        found = [step for step in self.program.native_steps if step.weight == WEIGHT]
+        if len(found) != 1:
+            raise InputError(
+                f"a linear layer became {len(found)} steps, expected a kernel of its own"
+            )
+        return found[0]
+
+
+def _copies(probe: Probe, planned: _Planned, single: float) -> int:
+    wanted = -(-probe.footprint // max(planned.step.work.bytes, 1))
     affordable = int(LONGEST_CALL / max(single, 1e-9))
     return max(FEWEST_COPIES, min(wanted, affordable, MOST_COPIES))
 
 
-def _sparse_program(probe: Probe, options: Options) -> Program:
+def _sparse(probe: Probe, options: Options) -> _Planned:
     assert probe.recipe is not None
     layer = probe.layer
     shape = Constant(np.broadcast_to(np.float32(0), (layer.outputs, layer.inputs)))
     weight = pruned_weight(shape, probe.recipe, "random", layer_seed(0, str(probe.recipe)))
-    program = _program(probe, options, weight)
-    step = _linear_step(program)
-    if step.work.per_unit < step.work.dense_per_unit:
-        return program
-    return _program(probe, replace(options, threshold=0.0), weight)
+    planned = _planned(probe, options, weight)
+    if planned.step.work.per_unit < planned.step.work.dense_per_unit:
+        return planned
+    return _planned(probe, replace(options, threshold=0.0), weight)
 
 
-def _program(probe: Probe, options: Options, weight: Constant | None) -> Program:
+def _planned(probe: Probe, options: Options, weight: Constant | None) -> _Planned:
     """A linear layer alone, of an input in plain form."""
     layer = probe.layer
     if weight is None:
@@ -145,60 +161,50 @@ def _program(probe: Probe, options: Options, weight: Constant | None) -> Program
         weight, options = Constant(values), replace(options, sparse=False)
     tokens = symbol("count")
     inputs = {"x": TensorType("f32", (tokens, layer.inputs))}
-    constants = {"weight": weight, "bias": Constant(np.zeros(layer.outputs, np.float32))}
-    operands: tuple[str, ...] = ("x", "weight", "bias")
+    constants = {WEIGHT: weight, "bias": Constant(np.zeros(layer.outputs, np.float32))}
+    operands: tuple[str, ...] = ("x", WEIGHT, "bias")
     if layer.residual:
         inputs["residual"] = TensorType("f32", (tokens, layer.outputs))
         operands = (*operands, "residual")
     type = TensorType("f32", (tokens, layer.outputs))
     node = Node("y", "linear", operands, Attrs(activation=layer.activation), type)
-    return make_plan(Graph(inputs, constants, (node,), ("y",)), options)
+    graph, weights = Graph(inputs, constants, (node,), ("y",)), Weights(constants)
+    return _Planned(make_plan(graph, options, weights), weights)
 
 
-def _linear_step(program: Program) -> NativeStep:
-    found = [step for step in program.native_steps if step.weight == "weight"]
-    if len(found) != 1:
-        raise InputError(f"a linear layer became {len(found)} steps, expected a kernel of its own")
-    return found[0]
-
-
-def _repeated(program: Program, copies: int) -> Program:
+def _repeated(planned: _Planned, copies: int) -> _Planned:
     """The program with its linear layer so many times, each with weights of its own in memory."""
-    step = _linear_step(program)
-    packed = next(each for each in program.keep if isinstance(each, RowStreams | Panels))
+    program, step = planned.program, planned.step
+    stored = {
+        name: each
+        for name, each in step.arguments.items()
+        if isinstance(each, Stored) and each.constant == WEIGHT
+    }
+    (form,) = {each.form for each in stored.values()}
     steps: list[NativeStep] = []
-    keep = list(program.keep)
     for number in range(copies):
-        copy = _copied(packed)
-        keep.append(copy)
-        arguments = {**step.arguments, **copy.arguments()}
+        own = f"{WEIGHT} {number}"
+        planned.weights.enter(own, form, deepcopy(planned.weights.packed(WEIGHT, form)))
+        copied = {name: replace(each, constant=own) for name, each in stored.items()}
+        arguments = {**step.arguments, **copied}
         steps.append(replace(step, name=f"{step.name} {number}", arguments=arguments))
     position = program.steps.index(step)
     # The last keeps the name, since what follows reads it.
     steps[-1] = replace(steps[-1], name=step.name)
-    return replace(
-        program,
-        steps=(*program.steps[:position], *steps, *program.steps[position + 1 :]),
-        keep=tuple(keep),
-    )
+    repeated = (*program.steps[:position], *steps, *program.steps[position + 1 :])
+    return replace(planned, program=replace(program, steps=repeated))
 
 
-def _copied(packed: Packed) -> Packed:
-    arrays: dict[str, Any] = {
-        field.name: value.copy()
-        for field in fields(packed)
-        if isinstance(value := getattr(packed, field.name), np.ndarray)
-    }
-    return replace(packed, **arrays)
-
-
-def _call(probe: Probe, options: Options, program: Program) -> Callable[[], object]:
+def _call(probe: Probe, options: Options, planned: _Planned) -> Callable[[], object]:
     """A call of the program on random tokens."""
-    executable = Executable(program, target=options.target, threads=options.threads)
+    program = planned.program
+    executable = Executable(
+        program, planned.weights, target=options.target, threads=options.threads
+    )
     generator = np.random.default_rng(0)
     values = {
         name: generator.standard_normal((probe.tokens, int(type.shape[-1])), np.float32)
-        for name, type in program.graph.inputs.items()
+        for name, type in program.inputs.items()
         if isinstance(type.shape[-1], int)
     }
     sizes = {"count": probe.tokens}

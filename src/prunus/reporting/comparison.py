@@ -349,7 +349,7 @@ def _ready(model: Compiled, shape: Shape, vocabulary: int | None) -> Callable[[]
 def _entry(
     name: str, model: CompiledModel, metric: float | None, timings: tuple[Timing, ...]
 ) -> Entry:
-    linear, whole = zeros(model.program)
+    linear, whole = zeros(model.program, model.graph)
     tensors, _ = split_constants(model.graph.constants)
     disk = sum(tensor.nbytes for tensor in tensors.values())
     read = model.program.weight_bytes

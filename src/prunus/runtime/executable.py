@@ -27,6 +27,7 @@ from prunus.runtime.pool import pool
 from prunus.runtime.program import NativeStep, NumpyStep, Program, Sizes, Step
 from prunus.runtime.segment import Segment, Template
 from prunus.runtime.trace import Recorder
+from prunus.runtime.weights import Weights
 
 BOUND_SIZES = 64
 """Bindings that are kept: each is a few tens of kilobytes."""
@@ -55,7 +56,7 @@ class NumpyCall:
 class Executable:
     """A program with its memory and its workers. Calls from several threads take turns."""
 
-    def __init__(self, program: Program, *, target: Target, threads: int) -> None:
+    def __init__(self, program: Program, weights: Weights, *, target: Target, threads: int) -> None:
         self.program = program
         self.target = target
         self.threads = threads
@@ -66,10 +67,10 @@ class Executable:
         self._stride = 0
         self._generation = 0
         self._prologue, steps = _split(program.steps)
-        self._size_check = SizeCheck(program.graph)
-        types = program.graph.types()
+        self._size_check = SizeCheck(program.values)
+        self._constants = {name: weights.dense(name) for name in program.constants}
         self._parts = [
-            part if isinstance(part, NumpyStep) else Template(part, types, target, threads)
+            part if isinstance(part, NumpyStep) else Template(part, weights, target, threads)
             for part in _group(steps)
         ]
         self._prologues: OrderedDict[Key, list[NumpyCall]] = OrderedDict()
@@ -112,11 +113,11 @@ class Executable:
         bounds = divide(self._packing(values, sizes).starts, self.most)
         for first, end in pairwise(bounds):
             part = {name: array[first:end] for name, array in inputs.items()}
-            yield part, bind_sizes(self.program.graph.inputs, part)
+            yield part, bind_sizes(self.program.inputs, part)
 
     def _prepared(self, inputs: Values, sizes: Sizes, recorder: Recorder | None) -> Values:
         """The inputs, the constants, and what the prologue makes of them."""
-        values: Values = {**self.program.constants, **inputs}
+        values: Values = {**self._constants, **inputs}
         for call in _cached(self._prologues, _key(sizes), lambda: self._bind_prologue(sizes)):
             call.run(values, recorder)
         return values
@@ -131,7 +132,7 @@ class Executable:
                 self._walk(part, values, packing, recorder)
         return [
             values[name].copy() if name in self._borrowed else values[name]
-            for name in self.program.graph.outputs
+            for name in self.program.outputs
         ]
 
     def _packing(self, values: Values, sizes: Sizes) -> Packing:
@@ -247,7 +248,7 @@ def _borrowed(program: Program) -> frozenset[str]:
     """The plain values that share memory with an input or a constant: as an answer they are copied,
     or changing it would change the model.
     """
-    borrowed = {*program.graph.inputs, *program.constants}
+    borrowed = {*program.inputs, *program.constants}
     for step in program.numpy_steps:
         if step.is_view and step.node["x"] in borrowed:
             borrowed.add(step.node.name)

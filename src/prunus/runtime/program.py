@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from prunus.ir import Attrs, Expr, Graph, Node, evaluate
+from prunus.ir import Attrs, Expr, Node, TensorType, evaluate
 from prunus.kernels.spec import Kernel
 from prunus.runtime.packing import TOKENS, PackingRule
+from prunus.runtime.weights import Form, Plain
 
 Sizes = Mapping[str, int]
 
 NO_ATTRS = Attrs()
+
+PLAIN = Plain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,37 @@ class OfPacking:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """An argument that is a new array for a plain value, of that value's type in the graph; where
-    it has a row for each token of a padded batch, those at padding are 0.
+    """An argument that is a new array for a plain value of this type; where it has a row for each
+    token of a padded batch, those at padding are 0.
     """
 
     value: str
+    type: TensorType
 
 
-BoundArgument = int | Expr | Tiles | np.ndarray | Feed | Derived | OfPacking | Fresh
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An argument that is an array of a constant in some form.
+
+    Attributes:
+        constant: Its name.
+        form: How it lies in memory.
+        part: Which array of the form.
+    """
+
+    constant: str
+    form: Form = PLAIN
+    part: str = "array"
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """An argument that is an array of so many float32 zeros."""
+
+    count: int
+
+
+BoundArgument = int | Expr | Tiles | Stored | Zeros | Feed | Derived | OfPacking | Fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,23 +205,26 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything that runs for one call.
+    """Everything that runs for one call, as data: constants are named, not held.
 
     Attributes:
-        graph: The graph that was planned.
+        inputs: Their types by name.
+        outputs: Their names.
+        values: The types of the graph's values, each with the first value of it: sizes are checked
+            for them before a call computes anything.
         steps: In the order in which they run.
         buffers: By name.
-        constants: The constants that NumPy steps read, dense.
+        constants: Those that are read as plain values, by steps on NumPy or as outputs.
         packing: How padding is left out, or why it is not.
-        keep: Objects whose memory the steps point into.
     """
 
-    graph: Graph
+    inputs: Mapping[str, TensorType]
+    outputs: tuple[str, ...]
+    values: Mapping[TensorType, str]
     steps: tuple[Step, ...]
     buffers: Mapping[str, Buffer]
-    constants: Mapping[str, np.ndarray]
+    constants: tuple[str, ...]
     packing: PackingRule | str
-    keep: tuple[object, ...] = ()
 
     def flops(self, sizes: Sizes, *, dense: bool = False) -> int:
         """Floating-point operations of a call without padding; with `dense` also those that zeros
@@ -214,13 +241,10 @@ class Program:
         return {**sizes, TOKENS: evaluate(rule.batch, sizes) * evaluate(rule.length, sizes)}
 
     def constants_in_place(self) -> frozenset[str]:
-        """The constants that a call may read where they lie: all but the weights of linear layers,
-        of which each kernel has a packed copy.
-        """
-        packed = {(step.name, step.weight) for step in self.native_steps if step.op == "linear"}
-        uses = {(node.name, name) for node in self.graph.nodes for name in node.inputs} - packed
-        read = {name for _, name in uses} | {*self.graph.outputs}
-        return frozenset(name for name in self.graph.constants if name in read)
+        """The constants that a call may read where they lie, rather than a packed copy."""
+        arguments = (each for step in self.native_steps for each in step.arguments.values())
+        plain = (each for each in arguments if isinstance(each, Stored) and each.form == PLAIN)
+        return frozenset((*self.constants, *(each.constant for each in plain)))
 
     @property
     def weight_bytes(self) -> int:

@@ -28,7 +28,18 @@ from prunus.runtime.host import (
     PackingFunction,
 )
 from prunus.runtime.packing import Packing
-from prunus.runtime.program import Derived, Feed, Fresh, NativeStep, OfPacking, Sizes, Tiles
+from prunus.runtime.program import (
+    Derived,
+    Feed,
+    Fresh,
+    NativeStep,
+    OfPacking,
+    Sizes,
+    Stored,
+    Tiles,
+    Zeros,
+)
+from prunus.runtime.weights import Weights
 
 MAX_SIZE = 1 << 47
 """Of any size and any number of units: no memory has more bytes."""
@@ -103,15 +114,14 @@ class Template:
 
     Args:
         steps: In order.
-        types: Of all values.
+        weights: The constants that they read.
         target: What code is made for.
         workers: How many share the units.
     """
 
     def __init__(
-        self, steps: Sequence[NativeStep], types: Mapping[str, TensorType], target: Target,
-        workers: int,
-    ) -> None:  # fmt: skip
+        self, steps: Sequence[NativeStep], weights: Weights, target: Target, workers: int
+    ) -> None:
         self.steps, self.target, self.workers = steps, target, workers
         self._chains = list(find_chains(steps))
         self._orders: dict[tuple[Placement, tuple[tuple[bool, bool], ...]], Order] = {}
@@ -130,15 +140,14 @@ class Template:
             starts.append(len(words))
             place = {name: len(words) + i for i, name in enumerate(parameters)}
             words += [0] * len(parameters)
-            self._enter(step, place, words, types)
+            self._enter(step, place, words, weights)
         self._words = np.array(words, np.int64)
         self._starts = np.array(starts) * self._words.itemsize
         self._addresses: dict[int, np.ndarray] = {}
 
     def _enter(
-        self, step: NativeStep, place: Mapping[str, int], words: list[int],
-        types: Mapping[str, TensorType],
-    ) -> None:  # fmt: skip
+        self, step: NativeStep, place: Mapping[str, int], words: list[int], weights: Weights
+    ) -> None:
         """Sort a step's arguments by when they are known."""
         for name, argument in step.arguments.items():
             at = place[name]
@@ -151,17 +160,27 @@ class Template:
                     self._derived.setdefault(argument, []).append(at)
                 case Expr():
                     self._sized.setdefault(argument, []).append((at, step, name))
-                case Fresh(value=value):
-                    self._fresh.append((at, step, value, types[value]))
+                case Fresh(value, type):
+                    self._fresh.append((at, step, value, type))
                 case Tiles():
                     self._tiles.append((at, argument.buffer))
                     words[place[f"{name}.features"]] = argument.rows
                     words[place[f"{name}.first"]] = argument.first
-                case np.ndarray():
-                    self._keep.append(argument)
-                    words[at] = argument.ctypes.data
+                case Stored() | Zeros():
+                    array = self._array(argument, weights)
+                    words[at] = array.ctypes.data
                 case _:
                     words[at] = _checked(int(argument), step, name, {})
+
+    def _array(self, argument: Stored | Zeros, weights: Weights) -> np.ndarray:
+        """What an argument names, kept as long as words point into it."""
+        if isinstance(argument, Stored):
+            packed = weights.packed(argument.constant, argument.form)
+            array: np.ndarray = getattr(packed, argument.part)
+        else:
+            array = np.zeros(argument.count, np.float32)
+        self._keep.append(array)
+        return array
 
     def bind(
         self, sizes: Sizes, placement: Placement, base: int, scratch: int, stride: int
