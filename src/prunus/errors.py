@@ -47,3 +47,9 @@ class InternalError(PrunusError):
     """A mistake of prunus itself, found before it could do harm. Please report it with the model
     and the shapes of the inputs.
     """
+
+
+class ProgramError(InternalError):
+    """A planned program that is not well formed: an argument that is missing, a buffer that is read
+    before it is written, an unparsable text.
+    """

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from prunus.ir import parse_graph
+from prunus.runtime.program_text import parse_program
 
 
 def test_the_table(prunus: Any, pruned_folder: Path) -> None:
@@ -72,3 +73,9 @@ def test_a_stand_in_can_be_simulated_on(prunus: Any) -> None:
     data = prunus("explain", "random:0", "-t", "1", "--simulate", "0.5@2:4", "--json").json()
     assert data["simulated"].startswith("BERT with random weights")
     assert "and then 0.5@2:4 of all" in data["simulated"]
+
+
+def test_the_program_reads_back(prunus: Any, pruned_folder: Path) -> None:
+    text = prunus("explain", pruned_folder, "-t", "1", "--program", "--json").json()["program"]
+    assert str(parse_program(text)) == text
+    assert text in prunus("explain", pruned_folder, "-t", "1", "--program").stdout

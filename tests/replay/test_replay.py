@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from prunus.kernels.epilogue import Epilogue
 from prunus.kernels.panel import Panel
 from prunus.kernels.target import parse_target
+from prunus.plan import make_plan
 from tests.replay.__main__ import differences
 from tests.replay.cases import MODELS, TARGETS, cases, compiled
 from tests.replay.record import kernels, normalized
@@ -37,6 +39,24 @@ def test_kernels_are_those_of_the_golden_file(name: str) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text("".join(lines))
     assert "".join(lines) == file.read_text(), "PRUNUS_REWRITE_GOLDEN=1 writes the lines anew"
+
+
+PROGRAMS = ("Bert", "HybridBert", "DebertaV2")
+PROGRAM_TARGETS = (*TARGETS, "llvm -mtriple=aarch64-linux-gnu")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_are_those_of_the_golden_files(name: str) -> None:
+    (case,) = cases((name,))
+    model = dict(compiled(case))[f"{name} 4x1"]
+    for text in PROGRAM_TARGETS:
+        target = parse_target(text)
+        program = make_plan(model.graph, replace(model.options, target=target))
+        file = GOLDEN / "programs" / f"{name} {target.isa.name}.txt"
+        found = str(program)
+        if os.environ.get("PRUNUS_REWRITE_GOLDEN"):
+            file.write_text(found)
+        assert found == file.read_text(), f"{file.name}: PRUNUS_REWRITE_GOLDEN=1 writes it anew"
 
 
 def test_normalized_code_keeps_all_but_names() -> None:

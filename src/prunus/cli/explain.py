@@ -22,6 +22,7 @@ EXAMPLES = (
     "prunus explain huggingface/prunebert-base-uncased-6-finepruned-w-distil-squad",
     "prunus explain stand-in --block 4x1 --threshold 0.8",
     "prunus explain ./my-bert --passes --graph",
+    "prunus explain ./my-bert --program",
 )
 
 
@@ -34,6 +35,9 @@ def explain(
     ] = False,
     graph: Annotated[
         bool, typer.Option("--graph", help="Also the graph after all passes.")
+    ] = False,
+    program: Annotated[
+        bool, typer.Option("--program", help="Also the program: all that will run, as planned.")
     ] = False,
     json: Json = False,
     debug: Debug = False,
@@ -55,13 +59,17 @@ def explain(
         else:
             compiled = model.open(simulation, options.compile_options())
     if json:
-        print_json(_data(compiled, log, passes, graph))
+        texts = {"graph": str(compiled.graph)} if graph else {}
+        texts |= {"program": str(compiled.program)} if program else {}
+        print_json(_data(compiled, log, passes) | texts)
         return
     if passes:
         print("\n".join(_pass_text(log)))
     print(compiled.explain())
     if graph:
         print(f"\ngraph after all passes:\n{compiled.graph}")
+    if program:
+        print(f"\n{compiled.program}")
 
 
 def _import_anew(
@@ -91,9 +99,7 @@ def _pass_text(log: Sequence[PassRecord]) -> Iterator[str]:
             yield f"graph after {record.name}:\n{record.after}\n"
 
 
-def _data(
-    compiled: CompiledModel, log: Sequence[PassRecord], passes: bool, graph: bool
-) -> dict[str, object]:
+def _data(compiled: CompiledModel, log: Sequence[PassRecord], passes: bool) -> dict[str, object]:
     data = compiled.explain().to_dict()
     if passes:
         data["passes"] = [
@@ -106,6 +112,4 @@ def _data(
             }
             for record in log
         ]
-    if graph:
-        data["graph"] = str(compiled.graph)
     return data

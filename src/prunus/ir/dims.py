@@ -276,27 +276,28 @@ def substitute(dim: int | Expr, values: Mapping[str, int | Expr]) -> int | Expr:
 
 
 @lru_cache(maxsize=1024)  # a graph has the same few on every line
-def parse_dim(text: str) -> int | Expr:
-    """The dimension that `str` printed.
+def parse_dim(text: str, *, internal: bool = False) -> int | Expr:
+    """The dimension that `str` printed. With `internal` it may mention symbols that prunus
+    introduced, which no model has.
 
     Raises:
         GraphError: the text is not an expression of integers, names, `+`, `-`, `*` and `//`.
     """
     try:
-        return _Parser(text).parse()
+        return _Parser(text, internal).parse()
     except GraphError as error:
         raise GraphError(f"not a dimension: {text[:80]!r}: {error}") from error
 
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
-_TOKEN = re.compile(rf"\s*(?:(\d+)|({_IDENTIFIER.pattern})|(//|[-+*()]))")
+_TOKEN = re.compile(rf"\s*(?:(\d+)|({_IDENTIFIER.pattern}'?)|(//|[-+*()]))")
 
 
 class _Parser:
     """Recursive descent over the tokens of a dimension's text, of limited depth."""
 
-    def __init__(self, text: str) -> None:
-        self._text, self._depth = text, 0
+    def __init__(self, text: str, internal: bool) -> None:
+        self._internal, self._depth = internal, 0
         self._tokens = self._split(text)
         self._next: str = next(self._tokens)
 
@@ -350,6 +351,8 @@ class _Parser:
             return inner
         if token.isdecimal() and token.isascii() and len(token) < 20:
             return int(token)
+        if self._internal and token.endswith("'"):
+            return internal_symbol(token[:-1])
         return symbol(token)
 
     def _nested(self, read: Callable[[], int | Expr]) -> int | Expr:

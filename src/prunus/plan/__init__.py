@@ -12,6 +12,7 @@ from prunus.plan.planner import Planner
 from prunus.plan.race import Choices
 from prunus.plan.schedule import schedule
 from prunus.runtime.program import Program
+from prunus.runtime.program_verify import verify_program
 from prunus.runtime.weights import Weights
 
 __all__ = ["Options", "make_options", "make_plan", "option_names"]
@@ -35,7 +36,7 @@ def make_plan(graph: Graph, options: Options, weights: Weights | None = None) ->
         planner.plain(name)
     choices.save()
     steps = schedule(planner.steps, (*graph.inputs, *planner.plain_constants))
-    return Program(
+    program = Program(
         inputs=graph.inputs,
         outputs=graph.outputs,
         values=first_of_each_type(graph),
@@ -44,6 +45,7 @@ def make_plan(graph: Graph, options: Options, weights: Weights | None = None) ->
         constants=tuple(planner.plain_constants),
         packing=planner.packing,
     )
+    return verify_program(program)
 
 
 def _not_native(planner: Planner, node: Node) -> str | None:

@@ -226,6 +226,11 @@ class Program:
     constants: tuple[str, ...]
     packing: PackingRule | str
 
+    def __str__(self) -> str:
+        from prunus.runtime.program_text import print_program
+
+        return print_program(self)
+
     def flops(self, sizes: Sizes, *, dense: bool = False) -> int:
         """Floating-point operations of a call without padding; with `dense` also those that zeros
         save.
