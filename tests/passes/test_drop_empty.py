@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prunus.errors import InputError
 from prunus.ir import Attrs, Graph
 from prunus.passes import Notes, run_passes
 from prunus.passes.drop_empty import drop_empty
@@ -165,6 +166,17 @@ def test_a_weight_that_is_not_finite_is_left_to_whom_it_concerns() -> None:
     b.constants["up.weight"].dense()[0, 0] = np.nan
     graph = b.graph("down")
     assert drop_empty(graph, []) is graph
+
+
+def test_infinity_times_a_constant_of_zero_warns_of_nothing() -> None:
+    b = GraphBuilder()
+    down = normal(WIDTH, 3)
+    down[0] = np.inf  # a warning is an error in tests
+    x = layer(
+        b, "up", b.input("x", f"f32[batch, {WIDTH}]"), np.zeros((3, WIDTH), np.float32), bias=False
+    )
+    with pytest.raises(InputError, match=r"down\.weight"):
+        run_passes(b.graph(layer(b, "down", x, down)))
 
 
 # Heads

@@ -160,3 +160,13 @@ def test_passes_that_never_settle_are_found_out(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(passes, "PASSES", (restless,))
     with pytest.raises(GraphError, match="still change"):
         run_passes(Encoder().graph(eager=False))
+
+
+def test_constants_beyond_a_dtype_are_folded_without_a_warning() -> None:
+    b = GraphBuilder()
+    large = b.constant("large", np.full(3, 3e38, np.float32))
+    added = b.add("add", b.add("multiply", large, large), b.input("x", "f32[batch, 3]"))
+    mask = b.add("cast", b.add("full", shape=(1,), value=1e30, dtype="f32"), dtype="i32")
+    seen = b.add("equal", mask, b.input("ids", "i32[batch, 3]"))
+    result = run_passes(b.graph(added, seen))  # a warning is an error in tests
+    assert [node.op for node in result.nodes] == ["add", "equal"]

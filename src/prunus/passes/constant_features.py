@@ -57,7 +57,8 @@ def layer_features(
     else:
         known, dense = np.isfinite(x), weight.dense()
         is_constant = ~(dense[:, ~known] != 0).any(axis=1)
-        total = dense[:, known].astype(np.float64) @ x[known]
+        with np.errstate(all="ignore"):  # what is not finite is not constant
+            total = dense[:, known].astype(np.float64) @ x[known]
     if bias is not None:
         total = total + constants[bias].dense()
     activation: str = node.attrs.activation

@@ -51,7 +51,8 @@ def compute(edit: Editor, node: Node) -> Replacement:
         return None  # an index out of range is for the one who runs the model to see
     sources = [each.name for each in values if each.constant is not None and each.number is None]
     name = f"{sources[0]}.{node.op}" if len(sources) == 1 else f"{node.name}.value"
-    array = np.asarray(array, dtype=DTYPES[node.type.dtype], order="C")
+    with np.errstate(all="ignore"):  # infinity is what float32 makes of it at run time too
+        array = np.asarray(array, dtype=DTYPES[node.type.dtype], order="C")
     return NewConstant(name, array), f"{node.op} of constants is computed once, here"
 
 

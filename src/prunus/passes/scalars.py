@@ -84,8 +84,8 @@ def _compute(op: str, operands: tuple[Scalar, ...], dtype: str) -> Scalar:
         if isinstance(operand, Literal)
     ]
     with np.errstate(all="ignore"):
-        result = np.asarray(OPS[op].meaning(Attrs(dtype=dtype), *values))
-    return Literal(result.astype(DTYPES[dtype]).item(), dtype)
+        result = np.asarray(OPS[op].meaning(Attrs(dtype=dtype), *values)).astype(DTYPES[dtype])
+    return Literal(result.item(), dtype)
 
 
 def _simplify(op: str, operands: tuple[Scalar, ...], dtype: str) -> Scalar | None:
