@@ -176,6 +176,8 @@ def test_the_class_comes_before_the_steps_of_the_file(tmp_path: Path) -> None:
         ({"strip_accents": 1}, "strip_accents = 1, expected true or false"),
         ({"added_tokens_decoder": [1]}, "the added_tokens_decoder"),
         ({"added_tokens_decoder": {"1": 5}}, "the token 5, expected a string"),
+        ({"cls_token": "$A", "added_tokens_decoder": {}}, "the token '\\$A' cannot frame a text"),
+        ({"cls_token": "a:1", "added_tokens_decoder": {}}, "the token 'a:1' cannot frame a text"),
         ({"extra_special_tokens": "<new>"}, "the extra special tokens '<new>', expected a list"),
     ],
 )

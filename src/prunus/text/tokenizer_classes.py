@@ -154,6 +154,12 @@ class TokenizerClass:
                 is_bytes and bool(read_flag(settings, "add_prefix_space", False)),
             )
             return
+        for token, _ in (cls, sep):
+            if token.startswith("$") or ":" in token:  # means a text, or a type, in a template
+                raise CheckpointError(
+                    f"the token {token!r:.40} cannot frame a text, as '$' at its beginning and ':' "
+                    "have a meaning there: name another one in tokenizer_config.json"
+                )
         parts = {"C": cls[0], "S": sep[0], "A": "$A", "B": "$B"}
         second = self.pair.split().index("B")
         tokenizer.post_processor = guarded(
