@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunus.errors import UnsupportedError
+from prunus.errors import GraphError, UnsupportedError
 from prunus.frontend.export import import_module
-from tests.frontend.modules import Function, assert_same, normal, ops
+from tests.frontend.modules import Function, assert_same, normal, ops, run
 
 INDEX = torch.tensor([[0, 2], [1, 1]])
 NORMS = (2, 0, 1, 3.0, 0.5, -2, float("inf"), -float("inf"))
@@ -143,6 +143,31 @@ def test_gather_and_index() -> None:
     index = Function(lambda x, rows, columns: x[rows, :, columns])
     example = (normal(3, 5, 4), INDEX, INDEX)
     assert_same(import_module(index, example), index, normal(4, 1, 4), INDEX[:1], INDEX[1:])
+
+
+FROM_END = torch.tensor([1, 2])
+BACKWARDS: list[Any] = [
+    lambda x: (x[torch.tensor([-1, 0])], x[:, torch.tensor([-1, 0, -5])], x[..., -FROM_END]),
+    lambda x: (x[:, FROM_END, -FROM_END], x[-FROM_END, :, FROM_END], x[:, FROM_END[:, None]]),
+    lambda x: (x[:, -torch.arange(1, 3)], x[torch.tensor(-1)], x[:, FROM_END.int()]),
+    lambda x: x[torch.tensor([[-1], [0]]), torch.tensor([[-2, 1]])],
+]
+
+
+@pytest.mark.parametrize("index", range(len(BACKWARDS)))
+def test_constant_indices_count_from_the_end(index: int) -> None:
+    module = Function(BACKWARDS[index])
+    imported = import_module(module, normal(3, 5, 4))
+    for batch in (2, 3, 7):
+        assert_same(imported, module, normal(batch, 5, 4))
+
+
+def test_a_computed_index_does_not_count_from_the_end() -> None:
+    module = Function(lambda x, ids: x[:, ids - 1])
+    imported = import_module(module, (normal(3, 5), INDEX + 1))
+    assert_same(imported, module, normal(3, 5), INDEX + 1)
+    with pytest.raises(GraphError, match=r"is -1, outside 0…4; prunus does not count from the end"):
+        run(imported, normal(3, 5), INDEX * 0)
 
 
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"scale": 0.3}])

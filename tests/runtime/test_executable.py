@@ -83,6 +83,40 @@ def test_inputs_and_constants_are_answered_by_copies() -> None:
     assert (again[4] == np.arange(6)).all()
 
 
+def test_outputs_are_contiguous_and_share_no_memory() -> None:
+    """One value that is answered twice, views of it, and views of what is no output."""
+    b = GraphBuilder()
+    x = b.input("x", "f32[batch, 6]")
+    h, other = b.add("add", x, x), b.add("tanh", x)
+    views = [
+        b.add("slice", each, axis=0, start=0, stop=1, step=1) for each in (h, other, other)
+    ] + [b.add("permute", each, axes=(1, 0)) for each in (h, other)]
+    wide = b.expand(h, 2, BATCH, 6)
+    graph = b.graph(views[0], h, h, *views, wide, wide)
+    executable, inputs = compiled(graph, Decisions()), {"x": np.ones((2, 6), np.float32)}
+    found, wanted = run(executable, inputs), interpret(graph, inputs)
+    for i, (one, expected) in enumerate(zip(found, wanted, strict=True)):
+        assert one.flags.carray
+        np.testing.assert_allclose(one, expected, rtol=1e-6)
+        assert not any(np.shares_memory(one, each) for each in found[:i])
+
+
+def test_an_output_of_its_own_is_not_copied() -> None:
+    b = GraphBuilder()
+    x = b.input("x", "f32[batch, 6]")
+    h, other = b.add("add", x, x), b.add("tanh", x)
+    turned = b.add("reshape", other, shape=(6, BATCH))
+    executable = compiled(b.graph(h, turned), Decisions())
+    values = {"x": np.ones((2, 6), np.float32)}
+    for name in (h, other):
+        values[name] = np.zeros((2, 6), np.float32)
+    values[turned] = values[other].reshape(6, 2)
+    assert [
+        np.shares_memory(answer, values[name])
+        for answer, name in zip(executable._answers(values), (h, turned), strict=True)
+    ] == [True, True]
+
+
 @pytest.mark.parametrize("wrong", [-1, VOCABULARY, 2**40])
 def test_an_id_outside_its_table_never_reaches_native_code(wrong: int) -> None:
     graph = encoder()

@@ -219,7 +219,7 @@ def test_hostile_vocabularies_are_refused(
 ) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\nplum\n")
-    (tmp_path / "tokenizer_config.json").write_text('{"strip_accents": "maybe"}')
+    (tmp_path / "tokenizer_config.json").write_text('{"strip_accents": true}')
     files = {path.name: path for path in tmp_path.iterdir()}
     assert encode(load_tokenizer(files), ["plum"])[0].ids == [1, 3, 2]
     (tmp_path / name).write_bytes(content)

@@ -11,8 +11,9 @@ options={"threads": 2})`. `mode` may be any of PyTorch's instead of options: see
 Weights are constants of what is compiled. Each call looks whether they are still the same, by
 address and version, and compiles again if not, so there is no option `copy`; writing to
 `weight.data` leaves no trace that could be found. As everywhere in prunus, positions that an
-attention mask hides have no meaning in the answer. Answers share no memory with each other, even
-where torch's would.
+attention mask hides have no meaning in the answer. Answers have PyTorch's strides, and share memory
+with each other exactly where PyTorch's do; between the elements of a view of something that is no
+answer, memory holds nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from prunus.dynamo.checks import (
     line_of,
 )
 from prunus.dynamo.graph import DynamoGraph, Inputs, dynamic_shapes
+from prunus.dynamo.layout import Layout
 from prunus.dynamo.split import SplitModel
 from prunus.errors import InputError, PrunusError, UnsupportedOperatorError
 from prunus.frontend.snapshot import count_changes
@@ -90,6 +92,7 @@ class _Compiled:
     ) -> None:
         self._graph_module, self._options = graph_module, options
         self._inputs = Inputs(graph_module)  # once, as Dynamo takes its notes back afterwards
+        self._layout = Layout(graph_module, self._inputs)
         self._model: CompiledModel | SplitModel | None = None
         self._numbers: list[float] | None = None
         self._compile_or_warn(example)
@@ -100,7 +103,8 @@ class _Compiled:
         if self._model is None:
             return self._graph_module(*arguments)
         with torch.no_grad():  # no answer takes part in a gradient, though inputs may
-            return self._model(*[arguments[i] for i in self._inputs.tensors])
+            answers = self._model(*[arguments[i] for i in self._inputs.tensors])
+        return self._layout.restore(answers, arguments)
 
     def _holds(self, arguments: Sequence[Any]) -> bool:
         """Whether what was compiled is for these weights, numbers and equal sizes."""
@@ -127,6 +131,7 @@ class _Compiled:
         check_numbers(inputs, self._numbers, numbers)
         check_weights(inputs, weights)
         check_values(self._graph_module)
+        self._layout.check()
         shapes, equal = dynamic_shapes(inputs, arguments)
         state = _state(weights)  # as they are before they are read
         # torch.export would take Dynamo's own context, with what it knows of sizes, for its own.

@@ -13,6 +13,7 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from prunus.api import compile_imported
+from prunus.dynamo.layout import in_order
 from prunus.errors import UnsupportedError
 from prunus.frontend.compare import difference
 from prunus.frontend.partition import (
@@ -93,15 +94,19 @@ def compile_part(part: Part, options: Options) -> CompiledModel:
 
 
 class _CompiledPart(torch.nn.Module):
-    """A part in the place of the submodule that it was."""
+    """A part in the place of the submodule that it was.
+
+    PyTorch's operators behind it may rely on the order in which axes lie in memory. That results
+    may share memory does no harm: torch.export leaves no operator that writes to its input.
+    """
 
     def __init__(self, model: CompiledModel, part: Part) -> None:
         super().__init__()
-        self._model, self._outputs = model, part.outputs
+        self._model, self._part = model, part
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """The results of the submodule."""
-        results = self._model(*inputs)
-        if isinstance(self._outputs, int):
-            return results[self._outputs]
-        return tuple(results[i] for i in self._outputs)
+        answers, outputs, orders = self._model(*inputs), self._part.outputs, self._part.orders
+        if isinstance(outputs, int):
+            return in_order(answers[outputs], orders[0])
+        return tuple(in_order(answers[i], each) for i, each in zip(outputs, orders, strict=True))

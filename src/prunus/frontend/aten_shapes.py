@@ -97,7 +97,7 @@ def _slice(
     if isinstance(size, int):
         return call.slice(x, along, first, _inside(size if end is None else end, size), step)
     steps = call.binary("multiply", call.emit("arange", length=length, dtype="i64"), step, "i64")
-    return _index(call, x, [*(None,) * along, call.binary("add", steps, first, "i64")])
+    return _select_at(call, x, [*(None,) * along, call.binary("add", steps, first, "i64")])
 
 
 @translates("narrow")
@@ -176,6 +176,15 @@ def _stack(call: Call, tensors: Sequence[Value], dim: int = 0) -> Value:
 
 @translates("index")
 def _index(call: Call, x: Value, indices: Sequence[Value | None]) -> Value:
+    """Indices of some axes; those of a constant may count from the end."""
+    found = [
+        None if index is None else _from_start(call, index, size)
+        for index, size in zip(indices, x.shape, strict=False)
+    ]
+    return _select_at(call, x, found)
+
+
+def _select_at(call: Call, x: Value, indices: Sequence[Value | None]) -> Value:
     """Indices of some axes: they go first, and what they select goes where torch puts it."""
     axes = [i for i, index in enumerate(indices) if index is not None]
     chosen = [index for index in indices if index is not None]
@@ -191,11 +200,24 @@ def _index(call: Call, x: Value, indices: Sequence[Value | None]) -> Value:
     return call.permute(found, order)
 
 
+def _from_start(call: Call, index: Value, size: Dim) -> Value:
+    """Indices, with those of a constant that count from the end of an axis counted from its start.
+
+    Indices that are computed stay as they are: the graph refuses a negative one at the call.
+    """
+    array = call.writer.array(index) if index.dtype in ("i32", "i64") else None
+    if array is None or not (array < 0).any():
+        return index
+    ids = call.cast(index, "i64")
+    is_negative = call.cast(call.emit("less", ids, call.number(0, "i64")), "i64")
+    return call.emit("add", ids, call.emit("multiply", is_negative, call.number(size, "i64")))
+
+
 @translates("index_select")
 def _index_select(call: Call, x: Value, dim: int, index: Value) -> Value:
     along = axis(dim, x.rank)
     vector = call.reshape(index, (product(index.shape),))
-    return _index(call, x, [*(None,) * along, vector])
+    return _select_at(call, x, [*(None,) * along, vector])
 
 
 @translates("gather")

@@ -12,7 +12,18 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from prunus.errors import UnsupportedError
-from prunus.ir import DTYPES, Attrs, Constant, Expr, Graph, Node, TensorType, infer, verify
+from prunus.ir import (
+    DTYPES,
+    Attrs,
+    Constant,
+    Expr,
+    Graph,
+    Node,
+    TensorType,
+    infer,
+    interpret,
+    verify,
+)
 from prunus.ir.graph import AttrValue
 
 Dim: TypeAlias = int | Expr
@@ -122,6 +133,19 @@ class Writer:
     def is_constant(self, value: Value) -> bool:
         """Whether a value is a constant of the graph."""
         return value.name in self._constants
+
+    def array(self, value: Value) -> np.ndarray | None:
+        """The numbers of a value that constants alone make; None for any other."""
+        if self.is_constant(value):
+            return self._constants[value.name].dense()
+        nodes = {node.name: node for node in self._nodes}
+        pending = {value.name}
+        while pending:
+            name = pending.pop()
+            if name in self._inputs or (name in nodes and nodes[name].type.symbols()):
+                return None
+            pending |= {each for each in nodes[name].inputs if each} if name in nodes else set()
+        return interpret(self.part([], [value], {}), {})[0]
 
     def part(
         self, inputs: Sequence[Value], outputs: Sequence[Value], limits: Mapping[str, int]

@@ -51,11 +51,14 @@ class Part:
         imported: What it computes, its inputs and outputs, and the weights that it may share.
         outputs: Which of the graph's outputs each of its results is; an integer where it returns
             a tensor and no tuple.
+        orders: Of each result, the axes from the outermost in memory to the innermost; None where
+            that is their own order.
         may_pack: Whether padding may be left out: only where nothing else reads values of tokens.
     """
 
     imported: Imported
     outputs: tuple[int, ...] | int
+    orders: tuple[tuple[int, ...] | None, ...]
     may_pack: bool
 
 
@@ -94,6 +97,7 @@ def partition_module(
 
     def work(module: torch.nn.Module, example: Example, program: Program) -> Partitioned:
         output_structure(program)
+        _check_storages(program)
         survey = translated(_Survey, module, example, program)
         names: dict[str, UnsupportedError] = {}
         for node, error in survey.refused.items():
@@ -216,7 +220,7 @@ def _unknown_result(node: TorchNode, value: Any) -> str:
 
 
 def _is_item(node: TorchNode) -> bool:
-    return getattr(node.target, "__name__", "") == "getitem"
+    return _op_name(node) == "getitem"
 
 
 class _Support(OperatorSupportBase):
@@ -286,6 +290,7 @@ class _Parts:
         return Part(
             Imported(graph, signature, tuple(self.survey.importer.watched)),
             tuple(places) if isinstance(answer, tuple) else places[0],
+            tuple(_axis_order(each.meta["val"]) for each in results),
             not any(
                 len(value.type.symbols()) > 1 and _is_read_by_others(node, i, len(values))
                 for i, value in enumerate(values)
@@ -310,6 +315,44 @@ class _Parts:
             if isinstance(value, Value) and _told_sizes(value) & self.names - told:
                 found.setdefault(value, each)
         return dict(sorted(found.items(), key=lambda each: not _told_sizes(each[0])))
+
+
+def _check_storages(program: Program) -> None:
+    """Refuse operators that may read what lies around a view in memory, where a part has nothing.
+
+    Raises:
+        UnsupportedError: there is one.
+    """
+    for node in program.exported.graph_module.graph.nodes:
+        if not _op_name(node).startswith("as_strided"):
+            continue
+        view = node.args[0].meta["val"]
+        if _hint(view.numel()) * view.element_size() != _hint(view.untyped_storage().nbytes()):
+            raise UnsupportedError(
+                f"{where(node)} may read memory outside of the view that it is given: index the "
+                "tensor that is viewed, or call .contiguous() first"
+            )
+
+
+def _op_name(node: TorchNode) -> str:
+    return str(getattr(node.target, "__name__", ""))
+
+
+def _axis_order(traced: torch.Tensor) -> tuple[int, ...] | None:
+    """The axes of a traced tensor from the outermost in memory to the innermost; None where that
+    is their own order.
+    """
+    strides = [_hint(each) for each in traced.stride()]
+    outer = [i for i, size in enumerate(traced.shape) if _hint(size) == 1 or strides[i] == 0]
+    rest = [i for i in range(traced.ndim) if i not in outer]
+    inner = sorted(rest, key=lambda i: -strides[i])
+    if inner == rest:
+        return None
+    return (*outer, *inner)
+
+
+def _hint(number: Any) -> int:
+    return int(number.node.hint) if isinstance(number, torch.SymInt) else int(number)
 
 
 def _told_sizes(value: Value) -> set[str]:

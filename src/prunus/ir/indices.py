@@ -45,7 +45,7 @@ def check_indices(limits: Mapping[str, int], inputs: Mapping[str, np.ndarray]) -
             advice = (
                 "is this the tokenizer of the model?"
                 if name == "input_ids"
-                else f"pass values from 0 to {limit - 1}"
+                else f"pass values from 0 to {limit - 1}: negative ones do not count from the end"
             )
             raise InputError(
                 f"{name} holds the id {wrong}, but its embedding table has the ids 0 to "

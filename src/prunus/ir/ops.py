@@ -197,7 +197,9 @@ op("concat", "*xs", axis=AXIS, type=rules.concat_type,
 
 def _checked(index: np.ndarray, size: int, what: str) -> np.ndarray:
     if index.size and (index.min() < 0 or index.max() >= size):
-        raise GraphError(f"an index of {what} is outside 0…{size - 1}")
+        wrong = int(index.min()) if index.min() < 0 else int(index.max())
+        advice = "; prunus does not count from the end, so add the size first" if wrong < 0 else ""
+        raise GraphError(f"an index of {what} is {wrong}, outside 0…{size - 1}{advice}")
     return index
 
 

@@ -76,7 +76,7 @@ class Executable:
         self._prologues: OrderedDict[Key, list[NumpyCall]] = OrderedDict()
         self._bindings: OrderedDict[Key, list[Segment | NumpyCall]] = OrderedDict()
         self._lock = new_lock()
-        self._borrowed = _borrowed(program)
+        self._owners = _owners(program)
         _executables.add(self)
 
     def renew(self) -> None:
@@ -130,10 +130,20 @@ class Executable:
                 part.run(values, recorder)
             else:
                 self._walk(part, values, packing, recorder)
-        return [
-            values[name].copy() if name in self._borrowed else values[name]
-            for name in self.program.outputs
-        ]
+        return self._answers(values)
+
+    def _answers(self, values: Values) -> list[np.ndarray]:
+        """The outputs as contiguous arrays, each with memory of its own."""
+        taken = {*self.program.inputs, *self.program.constants}
+        answers = []
+        for name in self.program.outputs:
+            array, owner = values[name], self._owners.get(name, name)
+            if owner in taken or not array.flags.carray:  # an expanded one cannot be written to
+                array = array.copy(order="C")
+            else:
+                taken.add(owner)
+            answers.append(array)
+        return answers
 
     def _packing(self, values: Values, sizes: Sizes) -> Packing:
         """Which tokens this call computes: all, unless the mask says how long each sequence is."""
@@ -244,15 +254,16 @@ def _split(steps: Sequence[Step]) -> tuple[list[NumpyStep], Sequence[Step]]:
     return [step for step in before if isinstance(step, NumpyStep)], steps[len(before) :]
 
 
-def _borrowed(program: Program) -> frozenset[str]:
-    """The plain values that share memory with an input or a constant: as an answer they are copied,
-    or changing it would change the model.
+def _owners(program: Program) -> dict[str, str]:
+    """For each view: the value whose memory it shares. Where that is an input, a constant or
+    another output, the answer is a copy: else changing it would change the model or that output.
     """
-    borrowed = {*program.inputs, *program.constants}
+    owners: dict[str, str] = {}
     for step in program.numpy_steps:
-        if step.is_view and step.node["x"] in borrowed:
-            borrowed.add(step.node.name)
-    return frozenset(borrowed)
+        if step.is_view:
+            x = step.node["x"]
+            owners[step.node.name] = owners.get(x, x)
+    return owners
 
 
 def _group(steps: Sequence[Step]) -> Iterator[list[NativeStep] | NumpyStep]:

@@ -27,6 +27,7 @@ class MappedFile:
     Attributes:
         path: Where it was found. Another file may lie there by now, which does not matter.
         mapping: Its memory.
+        digest: The SHA-256 of what is mapped, which the file must keep.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,15 +35,10 @@ class MappedFile:
         with path.open("rb") as file:
             self._stat = os.fstat(file.fileno())
             self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # Of this very file: another one may lie at the path by now.
+            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
         self.content = np.frombuffer(self.mapping, np.uint8)
-        self._digest = ""
         self._next_look = 0.0
-
-    def digest(self) -> str:
-        """The SHA-256 of the file, which it must keep."""
-        with self.path.open("rb") as file:
-            self._digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._digest
 
     def holds(self, array: np.ndarray) -> bool:
         """Whether an array lies in the file."""
@@ -61,31 +57,32 @@ class MappedFile:
         now = time.monotonic()
         if now >= self._next_look:
             try:
-                changed = self._is_written_to() and not self._is_same()
+                changed = self._holds_something_else()
             except OSError:  # deleted or out of sight, which leaves what is mapped as it was
                 changed = False
             if changed:
                 raise self._changed("something else was written into it")
             self._next_look = now + INTERVAL
 
-    def _is_written_to(self) -> bool:
-        """Whether the time of the last change has moved since the file was last read."""
-        found = self.path.stat()
+    def _holds_something_else(self) -> bool:
+        """Whether the file was written to and no longer holds what it held. After `touch`, say, it
+        still does, and need not be read again.
+        """
+        if not self._is_written_to(self.path.stat()):
+            return False
+        with self.path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not self._is_written_to(found):  # replaced since
+                return False
+            if hashlib.file_digest(file, "sha256").hexdigest() != self.digest:
+                return True
+        self._stat = found
+        return False
+
+    def _is_written_to(self, found: os.stat_result) -> bool:
+        """Whether it is the file that is mapped, and the time of its last change has moved."""
         same = (found.st_dev, found.st_ino) == (self._stat.st_dev, self._stat.st_ino)
         return same and found.st_mtime_ns != self._stat.st_mtime_ns
-
-    def _is_same(self) -> bool:
-        """Whether the file holds what it held, such as after `touch`; then it need not be read
-        again.
-        """
-        expected, found = self._digest, self.path.stat()
-        try:
-            same = self.digest() == expected
-        finally:
-            self._digest = expected
-        if same:
-            self._stat = found
-        return same
 
     def _changed(self, how: str) -> SavedModelError:
         return SavedModelError(

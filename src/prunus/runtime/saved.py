@@ -20,6 +20,7 @@ import mmap
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,12 @@ _MAX_LINE = 20_000
 
 _STAGING = ".prunus-save-"
 """How the names of folders begin in which a model is written before it is published."""
+
+_MAX_WAIT = 2.0
+"""Seconds that a reader waits for a save to finish. Between the first file that is replaced and the
+last there are a few renames; a save that takes longer has broken off."""
+
+_MAX_READS = 50  # of a folder that is replaced during each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +168,13 @@ def save_model(
 def load_model(folder: Path) -> SavedModel:
     """Read a folder that `save_model` wrote, checking all of it.
 
+    A folder that is saved to meanwhile is read again, until both files are of one save.
+
     Raises:
         SavedModelError: the folder is missing, damaged, of a newer version, or was never right.
     """
     try:
-        return _load(folder)
+        return _load_while_saved(folder)
     except (SavedModelError, OSError) as error:
         raise SavedModelError(f"the saved model {folder} cannot be loaded: {error}") from error
 
@@ -206,8 +215,9 @@ def _publish(staging: Path, folder: Path, outdated: Sequence[str]) -> None:
             raise SavedModelError(
                 f"{(folder / name).parent} is a link, through which nothing is written; remove it"
             )
-    # The description comes last: until then its digest tells that the weights are not its own.
-    for name in sorted(written, key=DESCRIPTION.__eq__):
+    # The weights come first and the description last: in between its digest tells that the weights
+    # are not its own, so no reader takes a part of one save with a part of another.
+    for name in sorted(written, key=lambda name: (name == DESCRIPTION, name != WEIGHTS)):
         (folder / name).parent.mkdir(exist_ok=True)
         os.replace(staging / name, folder / name)  # where that is a link, the link is replaced
     for name in set(outdated) - set(written):
@@ -220,13 +230,58 @@ def _is_behind_a_link(folder: Path, name: str) -> bool:
     return any((folder / inner).is_symlink() for inner in Path(name).parents if inner != Path())
 
 
+def _load_while_saved(folder: Path) -> SavedModel:
+    """As `_load`, but what is wrong only because others save to the folder is not the answer.
+
+    No lock is needed for that, which not every system has, and which would keep writers waiting.
+    """
+    for _ in range(_MAX_READS):
+        before = _stamp(folder)
+        try:
+            return _load(folder)
+        except (SavedModelError, OSError):
+            if not _wait_for_change(folder, before):
+                raise
+    return _load(folder)
+
+
+def _wait_for_change(folder: Path, before: tuple[int, ...]) -> bool:
+    """Whether the description is another one by now, or soon, where somebody is saving."""
+    limit = time.monotonic() + _MAX_WAIT
+    while True:
+        is_being_saved = _is_being_saved(folder)  # first: a save that ends now leaves a change
+        if _stamp(folder) != before:
+            return True
+        if not is_being_saved or time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+
+
+def _stamp(folder: Path) -> tuple[int, ...]:
+    """What differs between the descriptions of two saves, without reading them."""
+    try:
+        found = (folder / DESCRIPTION).stat()
+    except (OSError, ValueError):
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _is_being_saved(folder: Path) -> bool:
+    """Whether there is something that is to be published in a folder, beside or inside of it."""
+    try:
+        places = (folder, folder.absolute().parent)  # as in `save_model`
+        return any(name.startswith(_STAGING) for place in places for name in os.listdir(place))
+    except (OSError, ValueError):
+        return False
+
+
 def _load(folder: Path) -> SavedModel:
     """As `load_model`, but an error says only what is wrong, not where."""
     description = read_description(_regular(folder / DESCRIPTION))
     weights = _regular(folder / WEIGHTS)
     _check_size(weights, description.constants.values())
     file, tensors = map_tensors(weights)
-    if file.digest() != description.weights:
+    if file.digest != description.weights:
         raise SavedModelError(
             f"{WEIGHTS} is not the file that {DESCRIPTION} describes (their digests differ): it is "
             "damaged or of another save; copy the folder again, or save the model again"

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from prunus.documents import MAX_BYTES, MAX_DEPTH, is_deep, why_unreadable
 from prunus.errors import CheckpointError
 from prunus.text.panics import guarded
+from prunus.text.special_tokens import SpecialTokens
+from prunus.text.tokenizer_classes import (
+    CLASSES,
+    bert_normalizer,
+    check_settings,
+    class_name,
+    read_flag,
+)
 from prunus.text.tokenizer_rules import check_tokenizer
 
 if TYPE_CHECKING:
@@ -111,7 +119,7 @@ def load_with_sides(files: Files) -> tuple[Tokenizer, Sides]:
     """
     if WHOLE in files:
         document = read_object(files, WHOLE)
-        return _whole(files[WHOLE], document), _sides(files, document)
+        return _whole(files, document), _sides(files, document)
     if VOCABULARY in files and _kind(files) in WORD_PIECE:
         return _word_piece(files), _sides(files, {})
     found = ", ".join(sorted(files)) or "none at all"
@@ -123,9 +131,14 @@ def load_with_sides(files: Files) -> tuple[Tokenizer, Sides]:
 
 
 def special_token(files: Files, name: str, default: str) -> str:
-    """A special token such as `mask_token`, as the files have it."""
-    for file in (SETTINGS, SPECIAL):
-        token = read_object(files, file).get(name)
+    """A special token such as `mask_token`, as the files have it.
+
+    The map of special tokens comes first, but is not read beside settings that list all tokens.
+    """
+    settings = read_object(files, SETTINGS)
+    is_listed = settings.get("added_tokens_decoder") is not None
+    for found in ({} if is_listed else read_object(files, SPECIAL), settings):
+        token = found.get(name)
         if isinstance(token, dict):
             token = token.get("content")
         if isinstance(token, str):
@@ -162,29 +175,55 @@ def _sides(files: Files, document: Mapping[str, Any]) -> Sides:
     return Sides(**found)
 
 
-def _whole(path: Path, document: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer in `tokenizer.json`.
+def _whole(files: Files, document: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer in `tokenizer.json`, as its class in transformers has it with its settings.
 
     The library gets the document that was checked, written again: a key that is there twice, say,
     would otherwise be read as one value here and as another there.
     """
     from tokenizers import Tokenizer
 
+    path = files[WHOLE]
     try:
         check_tokenizer(document)
     except CheckpointError as error:
         raise CheckpointError(
             f"{path} {error}: copy it again from the checkpoint, or save the tokenizer again"
         ) from error
-    text = json.dumps({**document, "truncation": None, "padding": None})
-    return guarded(
+    settings = read_object(files, SETTINGS)
+    if read_flag(settings, "split_special_tokens", False):
+        raise CheckpointError(
+            f"{SETTINGS} has split_special_tokens = true, with which a special token in a text is "
+            "split like any other word; prunus keeps it whole, so set it to false"
+        )
+    name = class_name(settings, read_object(files, "config.json"))
+    made = CLASSES.get(name)
+    if made is not None and document["model"].get("type", made.model) != made.model:
+        made = None  # another model than the class has: nothing but the file tells what it does
+    special = SpecialTokens.read(
+        document,
+        settings,
+        read_object(files, SPECIAL),
+        read_object(files, ADDED),
+        {} if made is None else made.tokens,
+    )
+    if made is None:
+        check_settings(name, document, settings)
+    else:
+        document = made.prepare(document, special, settings)
+
+    tokenizer = guarded(
         lambda reason: CheckpointError(
             f"{path} is no tokenizer that this version of `tokenizers` reads ({reason}): copy it "
             "again from the checkpoint, or upgrade tokenizers"
         ),
         Tokenizer.from_str,
-        text,
+        json.dumps({**document, "truncation": None, "padding": None}),
     )
+    special.add_to(tokenizer)
+    if made is not None:
+        made.finish(tokenizer, special, settings)
+    return tokenizer
 
 
 def _kind(files: Files) -> str:
@@ -224,15 +263,10 @@ def _word_piece(files: Files) -> Tokenizer:
 def _assembled(
     vocabulary: dict[str, int], unknown: str, begin: str, end: str, settings: Mapping[str, Any]
 ) -> Tokenizer:
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-    accents = settings.get("strip_accents")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=bool(settings.get("do_lower_case", True)),
-        strip_accents=None if accents is None else bool(accents),
-        handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
-    )
+    tokenizer.normalizer = bert_normalizer(settings)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(
         (end, vocabulary[end]), (begin, vocabulary[begin])

@@ -43,7 +43,7 @@ def check_tokenizer(document: Mapping[str, Any]) -> None:
     """
     _check_tokens(document)
     growth = 1.0
-    steps = [(name, step) for name in _COMPONENTS for step in _steps(document.get(name))]
+    steps = [(name, step) for name in _COMPONENTS for step in steps_of(document.get(name))]
     _expect(len(steps) <= _MAX_STEPS, f"has {len(steps)} steps", f"{_MAX_STEPS} at most")
     for name, step in steps:
         _check_step(step)
@@ -126,7 +126,7 @@ def _is_merge(merge: Any, vocabulary: Mapping[str, Any], prefix: str) -> bool:
     )
 
 
-def _steps(component: Any) -> Iterator[Mapping[str, Any]]:
+def steps_of(component: Any) -> Iterator[Mapping[str, Any]]:
     """A component and all inside of it, where it is a sequence."""
     if component is None:
         return
@@ -138,7 +138,7 @@ def _steps(component: Any) -> Iterator[Mapping[str, Any]]:
         if not isinstance(inner, list):
             raise CheckpointError(f"has the {name} {inner!r:.40}, expected a list")
         for each in inner:
-            yield from _steps(each)
+            yield from steps_of(each)
 
 
 def _check_step(step: Mapping[str, Any]) -> None:
