@@ -14,7 +14,7 @@ import numpy as np
 
 from prunus import cache
 from prunus.errors import InputError, SavedModelError
-from prunus.frontend.masks import check_mask_rank
+from prunus.frontend.masks import check_ranks
 from prunus.frontend.snapshot import SharedWeights
 from prunus.frontend.structure import Signature
 from prunus.ir import Graph, bind_sizes
@@ -183,7 +183,7 @@ class CompiledModel:
         return self.signature.pack(self._executable.run(arrays, sizes, recorder), kind)
 
     def _sizes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-        check_mask_rank(self.graph.inputs, arrays)
+        check_ranks(self.graph.inputs, arrays)
         return bind_sizes(self.graph.inputs, arrays)
 
     def _check_sizes(self, sizes: Mapping[str, int]) -> None:

@@ -162,6 +162,12 @@ def test_the_subfolder_with_the_configuration_is_named(folder: Path) -> None:
         hub.resolve(folder.parent)
 
 
+def test_a_subfolder_that_is_not_there_is_named_once(folder: Path) -> None:
+    with pytest.raises(CheckpointError) as info:
+        hub.resolve(folder, subfolder="outer/inner")
+    assert str(info.value) == f"{folder} has no folder 'outer/inner': check the subfolder."
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -296,11 +296,26 @@ for _ in range(5000):
         mutated("answer", "parts", value=[{"form": "tensor"}]),
         mutated("answer", "parts", 0, value={"form": "plain", "value": {}}),
         mutated("answer", value=DEEP),
+        mutated("answer", "form", value=DEEP),
     ],
 )
 def test_hostile_signatures(document: Any) -> None:
     with pytest.raises(SavedModelError):
         Signature.from_json(document)
+
+
+@pytest.mark.parametrize("form", ["tuple", "list", "dict"])
+def test_a_signature_nested_deeper_than_answers_is_refused(form: str) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        part: dict[str, Any] = {"form": "tensor"}
+        for _ in range(levels):
+            part = {"form": form, "parts": [part], "keys": ["part"]}
+        return part
+
+    assert Structure.from_json(nested(MAX_NESTING)).tensors == 1
+    for levels in (MAX_NESTING + 1, 300):
+        with pytest.raises(SavedModelError, match="deeper than 64 levels"):
+            Signature.from_json(mutated("answer", value=nested(levels)))
 
 
 def test_signature_of_another_graph() -> None:

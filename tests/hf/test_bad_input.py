@@ -42,7 +42,9 @@ META = torch.zeros(1, 4, dtype=torch.int64, device="meta")
         ({"input_ids": IDS[:, :0]}, "'seq' of the inputs is 0: nothing to compute"),
         ({"input_ids": torch.full((1, 41), 5)}, "seq is 41, but the model takes at most 40"),
         ({"input_ids": IDS + 52}, "holds the id 60, but its embedding table has the ids 0 to 59"),
-        ({"input_ids": IDS[0]}, r"input_ids is int64\[4\]"),
+        ({"input_ids": IDS[0]}, r"input_ids has 1 dimension, \[4\], expected i64\[batch, seq\]"),
+        ({"input_ids": IDS[0], "attention_mask": torch.ones(4)}, "input_ids has 1 dimension"),
+        ({"input_ids": IDS[None]}, "input_ids has 3 dimensions"),
         ({"input_ids": None}, "the input 'input_ids' is missing"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,6 +66,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("num_labels", 3, r"num_labels=3\): .*config\.json says 2"),
     ("id2label", {0: "a", 1: "b"}, "says {'0': 'plum', '1': 'cherry'}"),
     ("output_attentions", True, "says False.*ask the model of transformers"),
+    ("output_attentions", np.zeros(2), "says False"),
+    ("id2label", {0: np.zeros(2), 1: "cherry"}, "says {'0': 'plum'"),
+    ("num_labels", torch.zeros(2), "says 2"),
     ("return_dict", False, "take return_dict when they are called"),
     ("offload_folder", "x", "weights stay in memory"),
     ("device_mesh", "x", "in one process"),
@@ -174,6 +178,8 @@ def test_the_form_of_the_weights(folder: Path, classifier: PrunusModel, tmp_path
         PrunusModel.from_pretrained(tmp_path, use_safetensors=True)
     with pytest.raises(CheckpointError, match=r"=False: prunus reads .*/model\.safetensors, as"):
         PrunusModel.from_pretrained(folder, use_safetensors=False)
+    with pytest.raises(InputError, match="use_safetensors='yes': expected True, False or None"):
+        PrunusModel.from_pretrained(folder, use_safetensors="yes")
     classifier.save_pretrained(tmp_path / "saved")
     with pytest.raises(CheckpointError, match=r"=False: prunus reads .*saved/model\.safetensors"):
         PrunusModel.from_pretrained(tmp_path / "saved", use_safetensors=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 import os
@@ -17,6 +18,7 @@ from prunus.frontend import foreign, weights
 from prunus.frontend.bitmask import expand_bitmasks
 from prunus.frontend.exclusive import exclusively, restoring
 from prunus.frontend.hub import Checkpoint
+from prunus.frontend.trials import Refusal, attempt
 from prunus.frontend.weights import in_one_line
 
 if TYPE_CHECKING:
@@ -181,24 +183,27 @@ def _place(
     fields = {
         key: checkpoint.config[key] for key in checkpoint.config.keys() - {_QUANTISER_SETTINGS}
     }
-    try:
-        module, report = loader.from_pretrained(
+
+    def load() -> tuple[Any, dict[str, Any]]:
+        loaded: tuple[Any, dict[str, Any]] = loader.from_pretrained(
             None,
-            config=loader.config_class.from_dict(fields),
-            state_dict=state,
+            config=loader.config_class.from_dict(copy.deepcopy(fields)),
+            state_dict=dict(state),
             dtype=torch.float32,
             attn_implementation="sdpa" if loader._supports_sdpa else "eager",
             ignore_mismatched_sizes=True,  # so that it is reported, with both shapes
             output_loading_info=True,
             **options,
         )
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a class makes of fields or tensors that do not fit it
+        return loaded
+
+    found = attempt(load)
+    if isinstance(found, Refusal):  # of fields or tensors that do not fit the class
         raise CheckpointError(
             f"transformers cannot make a {model_class.__name__} of {checkpoint.folder} "
-            f"({in_one_line(error)}): check that config.json came with these weights."
-        ) from error
+            f"({in_one_line(found.error)}): check that config.json came with these weights."
+        ) from found.error
+    module, report = found
     module.config.name_or_path = checkpoint.name
     return module, report
 

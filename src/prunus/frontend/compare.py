@@ -12,6 +12,7 @@ from prunus.errors import PrunusError, UnsupportedError
 from prunus.frontend.arrays import to_array
 from prunus.frontend.examples import Example
 from prunus.frontend.program import Program
+from prunus.frontend.trials import Refusal, attempt
 from prunus.ir import Graph, interpret
 
 if TYPE_CHECKING:
@@ -87,18 +88,19 @@ def _compare(
 
     tensors = program.axes.resize(example.tensors, sizes)
     args, kwargs = example.call(tensors)
-    try:
-        leaves = tree_leaves(module(*args, **kwargs))
-    except Exception:  # whatever a module makes of sizes that it does not take
+    answer = attempt(lambda: module(*args, **kwargs))
+    if isinstance(answer, Refusal):
         return None
-    expected = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    expected = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
     arrays = {
         name: to_array(name, tensors[name], type.dtype)[0] for name, type in graph.inputs.items()
     }
-    try:
-        return difference(interpret(graph, arrays), expected)
-    except (PrunusError, ValueError, IndexError) as error:
-        return str(error)
+    found = attempt(lambda: interpret(graph, arrays))
+    if not isinstance(found, Refusal):
+        return difference(found, expected)
+    if isinstance(found.error, PrunusError | ValueError | IndexError):
+        return str(found.error)
+    raise found.error
 
 
 def difference(found: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) -> str:

@@ -16,6 +16,7 @@ from prunus.frontend.compare import TOLERANCE
 from prunus.frontend.dynamic_axes import DynamicAxes
 from prunus.frontend.examples import OF_TOKENIZERS, Example, is_of_transformers
 from prunus.frontend.inputs import Default
+from prunus.frontend.trials import Refusal, attempt
 
 if TYPE_CHECKING:
     import torch
@@ -140,9 +141,8 @@ class _Probe:
         known = {name: value for name, value in changed.items() if name in self.example.values}
         args, kwargs = self.example.call({**self.tensors, **known})
         new = {name: value for name, value in changed.items() if name not in known}
-        try:
-            answer = self.module(*args, **kwargs, **new)
-        except Exception:  # what a module makes of arguments that it does not take
+        answer = attempt(lambda: self.module(*args, **kwargs, **new))
+        if isinstance(answer, Refusal):
             return None
         return [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
 

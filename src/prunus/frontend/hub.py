@@ -17,6 +17,12 @@ from prunus.errors import CheckpointError, InputError
 from prunus.frontend import weights
 from prunus.runtime.companions import COMPANIONS, CONFIG
 
+_CLIENTS = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3", "hf_xet")
+"""How the names of the hub's client and of what it is made of begin: there is `httpx2` too."""
+
+_PLAIN = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError)
+"""Built-in errors that they raise."""
+
 _PIECE = 16 << 20  # bytes hashed at a time by one thread; OpenSSL hashes without the GIL
 
 
@@ -81,7 +87,7 @@ def resolve(
         return found
     repository = _Repository(name, revision, token, cache_dir, inner, local_files_only)
     root = repository.fetch()
-    return _checkpoint(name, root / inner, commit=root.name)
+    return _checkpoint(name, root, inner, commit=root.name)
 
 
 def _local(name: str, revision: str | None, inner: str, may_be_remote: bool) -> Checkpoint | None:
@@ -93,7 +99,7 @@ def _local(name: str, revision: str | None, inner: str, may_be_remote: bool) -> 
                 f"{name} is a local folder, which has no revision {revision!r}: leave it out, or "
                 "call from elsewhere if the hub repository of that name is meant."
             )
-        return _checkpoint(name, folder / inner, commit=None)
+        return _checkpoint(name, folder, inner, commit=None)
     if folder.exists():
         raise CheckpointError(f"{name} is a file, expected a folder with {CONFIG} and weights.")
     if not may_be_remote or _looks_like_a_path(name):
@@ -101,8 +107,9 @@ def _local(name: str, revision: str | None, inner: str, may_be_remote: bool) -> 
     return None
 
 
-def _checkpoint(name: str, folder: Path, commit: str | None) -> Checkpoint:
-    """The checkpoint in ``folder``, whose configuration is read and checked here."""
+def _checkpoint(name: str, root: Path, inner: str, commit: str | None) -> Checkpoint:
+    """The checkpoint in a folder of ``root``, whose configuration is read and checked here."""
+    folder = root / inner
     if (folder / "prunus.json").is_file():
         raise CheckpointError(
             f"{folder} was written by prunus itself: open it with `prunus.load`, not as a "
@@ -110,20 +117,21 @@ def _checkpoint(name: str, folder: Path, commit: str | None) -> Checkpoint:
         )
     path = folder / CONFIG
     if not path.is_file():
-        raise CheckpointError(_no_config(name, folder, commit))
+        raise CheckpointError(_no_config(name, root, inner, commit))
     config = read_object(path, CheckpointError, "download or copy the file again.")
     return Checkpoint(name, folder, config, commit)
 
 
-def _no_config(name: str, folder: Path, commit: str | None) -> str:
-    where = folder if commit is None else f"{name} (commit {commit[:12]})"
-    if folder.name != commit and not folder.is_dir():
-        return f"{where} has no folder {folder.name!r}: check the subfolder."
-    inner = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
-    hint = f" Found one in {', '.join(inner)}: pass that as the subfolder." if inner else ""
+def _no_config(name: str, root: Path, inner: str, commit: str | None) -> str:
+    folder = root / inner
+    at_commit = "" if commit is None else f"{name} (commit {commit[:12]})"
+    if inner and not folder.is_dir():
+        return f"{at_commit or root} has no folder {inner!r}: check the subfolder."
+    deeper = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+    hint = f" Found one in {', '.join(deeper)}: pass that as the subfolder." if deeper else ""
     return (
-        f"{where} has no {CONFIG}, expected a model saved by transformers (`save_pretrained`)."
-        f"{hint}"
+        f"{at_commit or folder} has no {CONFIG}, expected a model saved by transformers "
+        f"(`save_pretrained`).{hint}"
     )
 
 
@@ -177,6 +185,14 @@ def _piece_digest(piece: tuple[Path, int]) -> bytes:
         raise weights.unreadable(path, error) from error
 
 
+def _is_of_hub(error: Exception) -> bool:
+    """Whether the hub's client may have raised an error itself: a want of memory, or what a signal
+    handler raises, says nothing of the hub.
+    """
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, _PLAIN) or library.startswith(_CLIENTS)
+
+
 @dataclass(frozen=True, slots=True)
 class _Repository:
     """A model repository of the hub, as it was asked for."""
@@ -215,6 +231,8 @@ class _Repository:
                 )
             )
         except Exception as error:
+            if not _is_of_hub(error):
+                raise
             # A cache that lacks a tokenizer file, say, is good enough where there is no network.
             partial_copy = getattr(error, "snapshot_path", None)
             if partial_copy is not None and weights.is_complete(Path(partial_copy, prefix)):
@@ -228,6 +246,8 @@ class _Repository:
         try:
             paths = HfApi(token=self.token).list_repo_files(self.name, revision=commit)
         except Exception as error:
+            if not _is_of_hub(error):
+                raise
             raise self._explained(error) from error
         return frozenset(self._inside(paths))
 

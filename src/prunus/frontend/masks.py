@@ -18,13 +18,17 @@ _FULL = (
 )
 
 
-def check_mask_rank(types: Mapping[str, TensorType], arrays: Mapping[str, np.ndarray]) -> None:
-    """Insist on a mask of the rank that the model was compiled for.
+def check_ranks(types: Mapping[str, TensorType], arrays: Mapping[str, np.ndarray]) -> None:
+    """Insist on ids and a mask of the ranks that the model was compiled for.
 
     Raises:
-        InputError: it has another one; the message says which masks there are.
+        InputError: they have others; for a mask the message says which masks there are.
     """
-    mask = arrays.get(_MASK)
+    mask, ids = arrays.get(_MASK), arrays.get(_IDS)
+    # The ids first: a mask that is left out is made in their shape.
+    if ids is not None and ids.ndim != types[_IDS].rank:
+        count = f"{ids.ndim} dimension{'' if ids.ndim == 1 else 's'}"
+        raise InputError(f"{_IDS} has {count}, {list(ids.shape)}, expected {types[_IDS]}")
     if mask is None or mask.ndim == types[_MASK].rank:
         return
     compiled, other = (_PADDING, _FULL) if types[_MASK].rank == 2 else (_FULL, _PADDING)

@@ -30,6 +30,7 @@ from prunus.frontend.inputs import Input
 from prunus.frontend.program import Program
 from prunus.frontend.structure import Signature, Structure
 from prunus.frontend.translate import Importer, Opaque, Sizes, is_check, where
+from prunus.frontend.trials import Refusal, attempt
 from prunus.ir import symbol
 
 Result = TypeVar("Result")
@@ -123,10 +124,10 @@ def _probes(
 ) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
     for sizes in program.doubtful_sizes():
         inputs = list(program.axes.resize(example.tensors, sizes).values())
-        try:
-            answer = with_same_random_numbers(partial(module, *inputs))
-        except Exception:  # what the module does not take cannot be compared
-            continue
+        call = partial(module, *inputs)
+        answer = attempt(partial(with_same_random_numbers, call))
+        if isinstance(answer, Refusal):
+            continue  # what the module does not take cannot be compared
         yield inputs, [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import InputError, UnsupportedError
@@ -13,6 +14,7 @@ from prunus.frontend.examples import Example, is_of_transformers
 from prunus.frontend.failures import export_failure, user_line
 from prunus.frontend.masks import mask_note
 from prunus.frontend.quiet import quietly
+from prunus.frontend.trials import Refusal, attempt
 
 if TYPE_CHECKING:
     import torch
@@ -182,14 +184,10 @@ def export_program(module: torch.nn.Module, example: Example, axes: DynamicAxes)
     failure: Exception | None = None
     for choice in _choices(example, axes):
         for is_named in (True, False):
-            try:
-                program = _export(module, example, choice, is_named)
-            except MemoryError:
-                raise
-            except Exception as error:  # torch and the module may raise anything
-                failure = error
-                continue
-            return _without_fixed(module, example, program)
+            program = attempt(partial(_export, module, example, choice, is_named))
+            if not isinstance(program, Refusal):
+                return _without_fixed(module, example, program)
+            failure = program.error
     assert failure is not None, "at least two ways were tried"
     _check_example(module, example)
     note = mask_note(example.tensors)
@@ -339,22 +337,18 @@ def _without_fixed(module: torch.nn.Module, example: Example, program: Program) 
     rest = axes.without([*fixed, *narrow])
     if not narrow and all(axes.sizes[axis] > 1 for axis in fixed):
         return Program(program.exported, program.input_names, rest, program.guards)
-    try:
-        return _export(module, example, rest, is_named=False)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise export_failure(type(module).__name__, error) from error
+    smaller = attempt(partial(_export, module, example, rest, is_named=False))
+    if isinstance(smaller, Refusal):
+        raise export_failure(type(module).__name__, smaller.error) from smaller.error
+    return smaller
 
 
 def _check_example(module: torch.nn.Module, example: Example) -> None:
     """Raises InputError where the module does not take the example either."""
     args, kwargs = example.call(example.tensors)
-    try:
-        quietly(lambda: module(*args, **kwargs))
-    except MemoryError:
-        raise
-    except Exception as error:
+    answer = attempt(lambda: quietly(lambda: module(*args, **kwargs)))
+    if isinstance(answer, Refusal):
+        error = answer.error
         line = user_line(error)
         reason = f"{type(error).__name__}: {error}{f' ({line})' if line else ''}"
         if example.is_made_up:

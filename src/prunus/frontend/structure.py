@@ -145,8 +145,8 @@ class Structure:
         return document
 
     @staticmethod
-    def from_json(document: Any, where: str = "answer") -> Structure:
-        """The structure that `to_json` wrote.
+    def from_json(document: Any, where: str = "answer", levels: int = MAX_NESTING) -> Structure:
+        """The structure that `to_json` wrote, of up to `levels` levels of containers.
 
         Raises:
             SavedModelError: it is no such structure.
@@ -159,8 +159,13 @@ class Structure:
         keys: tuple[Any, ...] = ()
         parts: tuple[Structure, ...] = ()
         if form != "tensor":
+            if levels == 0:
+                raise SavedModelError(
+                    f"the signature's answer is nested deeper than {MAX_NESTING} levels, which "
+                    "prunus does not write: save the model again from its source"
+                )
             parts = tuple(
-                Structure.from_json(part, f"{where}.parts[{i}]")
+                Structure.from_json(part, f"{where}.parts[{i}]", levels - 1)
                 for i, part in enumerate(read_field(document, "parts", list, where))
             )
         if form in ("dict", "record"):
@@ -308,8 +313,8 @@ class Signature:
                 {read_name(name): _plain(value, f"fixed.{name}") for name, value in fixed.items()},
                 frozenset(map(read_name, ignored)),
             )
-        except RecursionError as error:
-            raise SavedModelError("the signature's answer is nested too deeply") from error
+        except RecursionError as error:  # of a message that shows a part
+            raise SavedModelError("the signature is nested too deeply") from error
 
 
 def _plain(value: Any, where: str) -> Plain:

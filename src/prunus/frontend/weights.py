@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.documents import read_object, why_unreadable
 from prunus.errors import CheckpointError, UnsupportedError
+from prunus.frontend.trials import Refusal, attempt
 
 if TYPE_CHECKING:
     import torch
@@ -222,13 +223,20 @@ def _read_pickle(path: Path) -> dict[str, Any]:
 
     import torch
 
+    # Only the zip form (torch 1.6 and later) can be mapped; older files are read whole.
+    may_map = zipfile.is_zipfile(path)
+    # A damaged pickle can make the unpickler raise nearly anything.
     try:
-        # Only the zip form (torch 1.6 and later) can be mapped; older files are read whole.
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        content = attempt(
+            lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=may_map)
         )
-    except Exception as error:  # a damaged pickle can make the unpickler raise nearly anything
-        raise CheckpointError(_refused_pickle(path, error)) from error
+    except MemoryError as error:
+        raise CheckpointError(
+            f"{path} takes more memory to read than there is: download or copy it again, as a "
+            "number in it may be damaged, or read it where there is more memory."
+        ) from error
+    if isinstance(content, Refusal):
+        raise CheckpointError(_refused_pickle(path, content.error)) from content.error
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, expected a dictionary of tensors: "
