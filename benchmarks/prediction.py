@@ -1,8 +1,9 @@
 """How well `prunus whatif` predicts: what it says of models that were never built before, beside
 what they take once they are.
 
-The shares of zeros lie between those that layers are measured at. It also tells how long the usual
-grid takes, with nothing remembered and with all of it.
+Most shares of zeros lie between those that layers are measured at. At the highest ones a model's
+weights stay in the last cache, and a large batch is computed in parts. It also tells how long the
+usual grid takes, with nothing remembered and with all of it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "intermediate_size": 2048,
     },
     "6 layers of 768": {"num_hidden_layers": 6},
+    "12 layers of 768": {},
 }  # fmt: skip
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -39,7 +41,7 @@ TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
 
 GRID = (0.5, 0.7, 0.8, 0.9, 0.95, 0.97)
 GRID_PATTERNS = ("1x1", "4x1", "1x4", "16x1", "4x4", "2:4")
-SPARSITIES = (0.6, 0.85, 0.95)
+SPARSITIES = (0.6, 0.85, 0.95, 0.97)
 PATTERNS = ("1x1", "4x1", "16x1", "4x4")
 SHAPES = ((1, 128), (8, 128))
 
