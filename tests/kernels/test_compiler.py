@@ -16,6 +16,7 @@ from prunus.kernels.elementwise import Elementwise
 from prunus.kernels.emit import Emitter
 from prunus.kernels.target import parse_target
 from tests.kernels.harness import HASWELL
+from tests.runtime.processes import run_python
 
 KERNEL = Elementwise(16, "negate", ("tile",))
 
@@ -123,3 +124,10 @@ def test_haswell_code_has_no_avx512() -> None:
     text = Elementwise(64, "exp", ("tile",)).assembly(parse_target(HASWELL))
     assert "%ymm" in text
     assert "%zmm" not in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is scattered by Linux' mmap")
+def test_code_is_linked_where_memory_is_in_small_pieces_far_apart(own_cache: Path) -> None:
+    """Sections of one object that lay gigabytes apart ended the process."""
+    ran = run_python("-m", "tests.kernels.scattered", seconds=120)
+    assert ran.stdout == "the same\n", ran.stderr[-2000:]

@@ -78,9 +78,9 @@ class Linker:
                 "or choose target='native'"
             )
         self.target = target
-        self._jit = in_llvm(
-            lambda: llvm.create_lljit_compiler(_machine(target), use_jit_link=False)
-        )
+        # LLVM's older linker maps each section by itself. Code reaches its constants within 2 GiB
+        # only, so where memory is in small pieces far apart, that linker ends the process.
+        self._jit = in_llvm(lambda: llvm.create_lljit_compiler(_machine(target), use_jit_link=True))
         self._linked: dict[str, Any] = {}
         self._attempts = count()
 
