@@ -28,7 +28,6 @@ from prunus.kernels.target import parse_target
 from prunus.model import CompiledModel
 from prunus.runtime import pool as pools
 from prunus.runtime import walker
-from prunus.runtime.arena import aligned_words
 from prunus.runtime.pool import SPIN_SECONDS, Pool, function_address
 from tests.graphs import Arrays
 from tests.native.encoder import save_encoder, sentences
@@ -106,7 +105,7 @@ print(prunus.load(sys.argv[1]).threads)
 def idle_pool(threads: int) -> Iterator[Pool]:
     """A pool that has just run a program, of no steps."""
     started = Pool(threads)
-    header = aligned_words(walker.PROGRAM_WORDS)
+    header = walker.PROGRAM.zeros()
     started.run(header.ctypes.data)
     yield started
     started.close()
@@ -115,7 +114,7 @@ def idle_pool(threads: int) -> Iterator[Pool]:
 def test_a_worker_spins_for_100_microseconds_at_most() -> None:
     assert SPIN_SECONDS <= MOST_SPINNING
     with idle_pool(1) as started:
-        spins = int(started._memory[walker.SPINS // 8])
+        spins = int(started._memory["spins"])
         spin = pools._WORK(function_address("spin"))
         seconds = []
         for _ in range(50):  # the best of many, as others may run meanwhile

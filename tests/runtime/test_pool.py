@@ -15,7 +15,6 @@ from prunus.errors import PrunusError
 from prunus.native_threads import Task
 from prunus.runtime import pool as pools
 from prunus.runtime import walker
-from prunus.runtime.arena import aligned_words
 from prunus.runtime.pool import Pool, pool
 from tests.native.decisions import Decisions, compiled, run
 from tests.native.encoder import encoder, sentences
@@ -52,20 +51,21 @@ class Count:
         self.kernels = [kernel(0), kernel(1)]
         addresses = [ctypes.cast(each, ctypes.c_void_p).value or 0 for each in self.kernels]
         self.words = np.arange(steps, dtype=np.int64)
-        self.records = np.zeros((steps, walker.STEP_WORDS), np.int64)
-        self.records[:, walker.STEP_ARGUMENTS] = self.words.ctypes.data + 8 * np.arange(steps)
-        self.records[:, walker.STEP_KERNEL] = addresses[0]
-        self.records[:, walker.STEP_TAIL_KERNEL] = addresses[1]
-        self.records[:, walker.STEP_TAIL] = tail
-        self.records[:, walker.STEP_BARRIER] = barriers or [True] * steps
-        self.records[:, [walker.STEP_CHAIN, walker.STEP_UNITS]] = 1
-        self.records[:, walker.STEP_CHAIN] = self.records[:, walker.STEP_UNITS] = 1
-        self.claims = aligned_words(steps * workers * 8).reshape(steps, workers, 8)
+        self.records = walker.STEP.zeros(steps)
+        self.records["arguments"] = self.words.ctypes.data + 8 * np.arange(steps)
+        self.records["kernel"] = addresses[0]
+        self.records["tail_kernel"] = addresses[1]
+        self.records["tail"] = tail
+        self.records["barrier"] = barriers or [True] * steps
+        self.records["chain"] = self.records["units"] = 1
+        self.claims = walker.CLAIM.zeros(steps, workers)
         for step, count in enumerate(units):
             bounds = np.linspace(0, count, workers + 1).astype(np.int64)
-            self.claims[step, :, 0], self.claims[step, :, 1] = bounds[:-1], bounds[1:]
-        self.header = aligned_words(walker.PROGRAM_WORDS)
-        self.header[:5] = (steps, self.records.ctypes.data, self.claims.ctypes.data, 4096, 64)
+            self.claims["next"][step], self.claims["end"][step] = bounds[:-1], bounds[1:]
+        self.header = walker.PROGRAM.zeros()
+        self.header["steps"], self.header["records"] = steps, self.records.ctypes.data
+        self.header["claims"] = self.claims.ctypes.data
+        self.header["scratch"], self.header["scratch_bytes"] = 4096, 64
 
     @property
     def address(self) -> int:
@@ -91,8 +91,8 @@ def test_a_claim_of_a_chain_goes_through_all_its_steps() -> None:
         by_worker.setdefault(scratch, []).append((step, unit))
 
     program = Count(work, [4, 0, 3], workers=2)
-    program.records[:2, walker.STEP_CHAIN] = 2
-    program.records[:2, walker.STEP_UNITS] = 2, 3
+    program.records["chain"][:2] = 2
+    program.records["units"][:2] = 2, 3
     started = Pool(2)
     started.run(program.address)
     started.close()

@@ -13,7 +13,6 @@ from prunus.kernels.compiler import linker
 from prunus.kernels.target import parse_target
 from prunus.native_threads import Task, new_lock, undisturbed
 from prunus.runtime import walker
-from prunus.runtime.arena import aligned_words
 
 SPIN_SECONDS = 50e-6
 """How long a waiting worker spins before it sleeps. A wake-up costs about 50 µs, so longer would
@@ -38,12 +37,12 @@ class Pool:
         self.threads = threads
         self.lock = new_lock()
         self._closed = False
-        self._memory = aligned_words(walker.POOL_BYTES // 8)
+        self._memory = walker.POOL.zeros()
         self._address = self._memory.ctypes.data
         self._run = _RUN(function_address("run"))
         self._wake = _WAKE(function_address("wake"))
-        self._memory[walker.WORKERS // 8] = threads
-        self._memory[walker.SPINS // 8] = self._measure_spins()
+        self._memory["workers"] = threads
+        self._memory["spins"] = self._measure_spins()
         self._work = _WORK(function_address("work"))
         self._workers: list[Task[None]] = []
         try:
@@ -93,7 +92,7 @@ class Pool:
         """End the workers."""
         with self.lock:
             self._closed = True
-            self._memory[walker.STOP // 8] = 1
+            self._memory["stop"] = 1
             self._wake(self._address)
             while self._workers:
                 self._workers[-1].wait()

@@ -18,7 +18,7 @@ from prunus.ir.types import DTYPES
 from prunus.kernels.layout import TILE, last_width, tiles
 from prunus.kernels.target import Target
 from prunus.runtime import walker
-from prunus.runtime.arena import Placement, aligned_words
+from prunus.runtime.arena import Placement
 from prunus.runtime.chains import ALONE, HEAD, Order, find_chains, find_order
 from prunus.runtime.host import (
     DERIVED,
@@ -58,7 +58,8 @@ class Segment:
         units: Of all records together.
         header: The program's words, whose address the pool gets.
         records: What the workers read of each step.
-        claims: The units still to claim; `fresh_claims` is how they start.
+        claims: The units still to claim; `fresh_claims` is how they start. As words, which are
+            copied faster than fields.
         words: The arguments of all steps.
         fresh: Where in `words` the address of each result goes, with its name, shape and dtype.
         keep: Arrays that `words` points into.
@@ -105,7 +106,7 @@ class Segment:
             self.words[position] = values[name].ctypes.data
         self.claims[:] = self.fresh_claims
         # An interrupted call may have left here where it traced to.
-        self.header[[walker.PROGRAM_TRACE, walker.PROGRAM_TRACE_BYTES]] = 0
+        self.header["trace"] = self.header["trace_bytes"] = 0
         return made
 
 
@@ -206,17 +207,19 @@ class Template:
             words[positions] = array.ctypes.data
         work = self._units(sizes, chained=placement.chained)
         order = self._order(placement, work)
-        records = np.zeros((len(order.steps), walker.STEP_WORDS), np.int64)
-        records[:, walker.STEP_ARGUMENTS] = words.ctypes.data + self._starts[order.steps]
-        records[:, walker.STEP_KERNEL] = work.kernels[order.steps]
-        records[:, walker.STEP_TAIL_KERNEL] = work.tail_kernels[order.steps]
-        records[:, walker.STEP_TAIL] = work.tail[order.steps]
-        records[:, walker.STEP_BARRIER] = order.barriers
-        records[:, walker.STEP_CHAIN] = order.chain
+        records = walker.STEP.zeros(len(order.steps))
+        records["arguments"] = words.ctypes.data + self._starts[order.steps]
+        records["kernel"] = work.kernels[order.steps]
+        records["tail_kernel"] = work.tail_kernels[order.steps]
+        records["tail"] = work.tail[order.steps]
+        records["barrier"] = order.barriers
+        records["chain"] = order.chain
         fresh_claims = self._claims(order, work, records)
-        claims = aligned_words(fresh_claims.size).reshape(fresh_claims.shape)
-        header = aligned_words(walker.PROGRAM_WORDS)
-        header[:5] = (len(records), records.ctypes.data, claims.ctypes.data, scratch, stride)
+        claims = walker.CLAIM.zeros(*fresh_claims.shape)
+        header = walker.PROGRAM.zeros()
+        header["steps"], header["records"] = len(records), records.ctypes.data
+        header["claims"] = claims.ctypes.data
+        header["scratch"], header["scratch_bytes"] = scratch, stride
         fresh = []
         for at, step, name, type in self._fresh:
             shape = type.sizes(sizes)
@@ -226,7 +229,8 @@ class Template:
         names = [self.steps[position].name for position in order.steps]
         units = int((work.count * work.per_tile).sum())
         return Segment(
-            self, names, units, header, records, claims, fresh_claims, words, fresh, keep,
+            self, names, units, header, records, claims.view(np.int64),
+            fresh_claims.view(np.int64), words, fresh, keep,
             [(each, FEEDS[each.function], evaluate_attrs(each.attrs, sizes))
              for each in self.feeds],
             [(each, OF_PACKING[each.function], evaluate_attrs(each.attrs, sizes))
@@ -279,17 +283,17 @@ class Template:
         return self._orders[key]
 
     def _claims(self, order: Order, work: _Units, records: np.ndarray) -> np.ndarray:
-        """What is to be claimed of each record at first, [records, workers, words]; the units that
-        a claim stands for go into the records.
+        """What is to be claimed of each record at first, [records, workers]; the units that a claim
+        stands for go into the records.
         """
         per_tile, chained = work.per_tile[order.steps], work.chained[order.steps]
         alone, head = order.kinds == ALONE, order.kinds == HEAD
-        records[:, walker.STEP_UNITS] = np.where(alone, 1, per_tile)
+        records["units"] = np.where(alone, 1, per_tile)
         low = np.where(alone, chained * per_tile, 0)
         high = np.where(alone, work.count[order.steps] * per_tile, np.where(head, chained, 0))
         bounds = low[:, None] + (high - low)[:, None] * np.arange(self.workers + 1) // self.workers
-        claims = np.zeros((len(records), self.workers, walker.CLAIM_BYTES // 8), np.int64)
-        claims[..., 0], claims[..., 1] = bounds[:, :-1], bounds[:, 1:]
+        claims = walker.CLAIM.zeros(len(records), self.workers)
+        claims["next"], claims["end"] = bounds[:, :-1], bounds[:, 1:]
         return claims
 
     def _kernels(self, width: int) -> np.ndarray:

@@ -48,7 +48,7 @@ class Recorder:
         self._ticks: Callable[[], int] = ctypes.CFUNCTYPE(ctypes.c_int64)(function_address("ticks"))
         self._raw: list[tuple[str, Literal["work", "wait", "numpy"], int, int, int, int]] = []
         self._start = (time.perf_counter(), self._ticks())
-        self._memory = np.empty((0, 0), np.int64)
+        self._memory = np.empty((0, 0), np.uint8)
 
     def now(self) -> int:
         """The workers' clock."""
@@ -61,20 +61,19 @@ class Recorder:
     def attach(self, header: np.ndarray, *, workers: int, steps: int, units: int) -> None:
         """Let the workers note the events of a program with so many units in all."""
         room = units + steps + 1
-        words = walker.TRACE_EVENTS + room * walker.EVENT_WORDS
-        self._memory = np.zeros((workers, words), np.int64)
-        self._memory[:, walker.TRACE_ROOM] = room
-        header[walker.PROGRAM_TRACE] = self._memory.ctypes.data
-        header[walker.PROGRAM_TRACE_BYTES] = words * self._memory.itemsize
+        own = walker.TRACE.nbytes + room * walker.EVENT.nbytes
+        self._memory = np.zeros((workers, own), np.uint8)
+        for memory in self._memory:
+            _trace(memory)["room"] = room
+        header["trace"], header["trace_bytes"] = self._memory.ctypes.data, own
 
     def detach(self, header: np.ndarray, names: Sequence[str]) -> None:
         """Take over what was noted; `names` are those of the program's steps."""
-        header[walker.PROGRAM_TRACE] = header[walker.PROGRAM_TRACE_BYTES] = 0
-        for worker in range(len(self._memory)):
-            words: np.ndarray = self._memory[worker]
-            count = int(words[walker.TRACE_COUNT])
-            assert count <= words[walker.TRACE_ROOM], "there is room for every unit"
-            events = words[walker.TRACE_EVENTS :].reshape(-1, walker.EVENT_WORDS)[:count]
+        header["trace"] = header["trace_bytes"] = 0
+        for worker, memory in enumerate(self._memory):
+            count, room = _trace(memory).tolist()
+            assert count <= room, "there is room for every unit"
+            events = memory[walker.TRACE.nbytes :].view(walker.EVENT.dtype)[:count]
             for step, unit, begin, end in events.tolist():
                 name = names[step] if step < len(names) else ""
                 self._raw.append((name, "wait" if unit < 0 else "work", worker, unit, begin, end))
@@ -90,3 +89,8 @@ class Recorder:
             for step, kind, worker, unit, begin, end in self._raw
         ]
         return tuple(sorted(found, key=lambda event: event.begin))
+
+
+def _trace(memory: np.ndarray) -> np.ndarray:
+    """The record at the head of a worker's events."""
+    return memory[: walker.TRACE.nbytes].view(walker.TRACE.dtype).reshape(())

@@ -11,50 +11,78 @@ then sleeps in the kernel: with pure spinning, 5 ms became 284 ms when another p
 from __future__ import annotations
 
 import sys
+from string import Template
+
+from prunus.runtime.records import Record
 
 SYMBOLS = ("run", "work", "spin", "wake", "ticks")
 """The functions that the host calls."""
 
-# Byte offsets in the pool's memory; what different workers write lies in different cache lines.
-ARRIVED = 0
-BARRIER = 64
-BARRIER_SLEEPERS = 128
-JOB = 192
-JOB_SLEEPERS = 256
-PROGRAM = 320
-STOP = 384
-WORKERS = 448
-SPINS = 456
-POOL_BYTES = 512
+POOL = Record(
+    "Pool",
+    apart=("arrived", "barrier", "barrier_sleepers", "job", "job_sleepers", "program", "stop"),
+    arrived="i32",
+    barrier="i32",
+    barrier_sleepers="i32",
+    job="i32",
+    job_sleepers="i32",
+    program="ptr",
+    stop="i64",
+    workers="i64",
+    spins="i64",
+)
+"""What the workers of a pool share. Words to wait for are counters."""
 
-# int64 words of a step's record and of a program's header.
-STEP_WORDS = 8
-STEP_ARGUMENTS, STEP_KERNEL, STEP_TAIL_KERNEL, STEP_TAIL, STEP_BARRIER = range(5)
-STEP_CHAIN, STEP_UNITS = 5, 6
-"""How many records, from this one on, a claim stands for; and how many units of this record."""
-PROGRAM_WORDS = 8
-PROGRAM_STEPS, PROGRAM_RECORDS, PROGRAM_CLAIMS, PROGRAM_SCRATCH, PROGRAM_SCRATCH_BYTES = range(5)
-PROGRAM_TRACE, PROGRAM_TRACE_BYTES = 5, 6
-"""Where workers note what they did, and the bytes of each; 0 for nowhere."""
-CLAIM_BYTES = 64
-"""A claim is the next unit and the end of a worker's share, in a cache line of its own."""
+PROGRAM = Record(
+    "Program",
+    whole_lines=True,
+    steps="i64",
+    records="ptr",
+    claims="ptr",
+    scratch="ptr",
+    scratch_bytes="i64",
+    trace="ptr",
+    trace_bytes="i64",
+)
+"""A program: how many steps, their records and claims, the workers' scratch and the bytes of each,
+and where they note what they did, with the bytes of each; 0 for nowhere."""
 
-# int64 words of a worker's trace: events noted so far, room for how many, then the events.
-TRACE_COUNT, TRACE_ROOM, TRACE_EVENTS = range(3)
-EVENT_WORDS = 4
+STEP = Record(
+    "Step",
+    arguments="ptr",
+    kernel="ptr",
+    tail_kernel="ptr",
+    tail="i64",
+    barrier="i64",
+    chain="i64",
+    units="i64",
+)
+"""A step: its words, the code for full tiles and for the last one, the first unit of that, whether
+workers meet before it, how many records, from this one on, a claim stands for, and how many units
+of this record."""
+
+CLAIM = Record("Claim", whole_lines=True, next="i64", end="i64")
+"""The units of a worker's share that are still to claim."""
+
+TRACE = Record("Trace", count="i64", room="i64")
+"""A worker's trace: events noted so far, and room for how many, which follow."""
+
+EVENT = Record("Event", step="i64", unit="i64", begin="i64", end="i64")
 """The step, the unit (-1 for the wait at a barrier), and the ticks at its begin and end."""
+
+RECORDS = (POOL, PROGRAM, STEP, CLAIM, TRACE, EVENT)
 
 _LINUX_PARK = """
 declare i64 @syscall(i64, ...)
 
 ; Sleeps while *word is still old. Operation 128 waits and 129 wakes, both within one process.
 define internal void @park(ptr %word, i32 %old) {
-  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %word, i64 128, i32 %old, ptr null)
+  %r = call i64 (i64, ...) @syscall(i64 $futex, ptr %word, i64 128, i32 %old, ptr null)
   ret void
 }
 
 define internal void @unpark(ptr %word) {
-  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %word, i64 129, i64 2147483647)
+  %r = call i64 (i64, ...) @syscall(i64 $futex, ptr %word, i64 129, i64 2147483647)
   ret void
 }
 """
@@ -91,7 +119,7 @@ again:
   %enough = icmp uge i64 %next, %spins
   br i1 %enough, label %sleep, label %pause
 pause:
-  call void asm sideeffect "PAUSE", ""()
+  call void asm sideeffect "$pause", ""()
   br label %spin
 sleep:
   %c = atomicrmw add ptr %sleepers, i32 1 seq_cst
@@ -129,16 +157,17 @@ entry:
   %single = icmp eq i64 %workers, 1
   br i1 %single, label %done, label %arrive
 arrive:
-  %barrier = getelementptr i8, ptr %pool, i64 BARRIER_AT
-  %sleepers = getelementptr i8, ptr %pool, i64 BARRIER_SLEEPERS_AT
+  %arrived = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_arrived
+  %barrier = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_barrier
+  %sleepers = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_barrier_sleepers
   %old = load atomic i32, ptr %barrier acquire, align 4
-  %before = atomicrmw add ptr %pool, i32 1 acq_rel
+  %before = atomicrmw add ptr %arrived, i32 1 acq_rel
   %count = trunc i64 %workers to i32
   %mine = add i32 %before, 1
   %last = icmp eq i32 %mine, %count
   br i1 %last, label %open, label %wait
 open:
-  store atomic i32 0, ptr %pool release, align 4
+  store atomic i32 0, ptr %arrived release, align 4
   call void @advance(ptr %barrier, ptr %sleepers)
   br label %done
 wait:
@@ -168,23 +197,24 @@ entry:
   br i1 %tracing, label %look, label %done
 look:
   %end = call i64 @ticks()
-  %count = load i64, ptr %trace
-  %room.at = getelementptr i64, ptr %trace, i64 1
+  %count.at = getelementptr %Trace, ptr %trace, i64 0, i32 $Trace_count
+  %count = load i64, ptr %count.at
+  %room.at = getelementptr %Trace, ptr %trace, i64 0, i32 $Trace_room
   %room = load i64, ptr %room.at
   %more = add i64 %count, 1
-  store i64 %more, ptr %trace
+  store i64 %more, ptr %count.at
   %fits = icmp ult i64 %count, %room
   br i1 %fits, label %write, label %done
 write:
-  %offset = mul i64 %count, EVENT_WORDS
-  %first = add i64 %offset, TRACE_EVENTS
-  %event = getelementptr i64, ptr %trace, i64 %first
-  store i64 %step, ptr %event
-  %unit.at = getelementptr i64, ptr %event, i64 1
+  %events = getelementptr %Trace, ptr %trace, i64 1
+  %event = getelementptr %Event, ptr %events, i64 %count
+  %step.at = getelementptr %Event, ptr %event, i64 0, i32 $Event_step
+  store i64 %step, ptr %step.at
+  %unit.at = getelementptr %Event, ptr %event, i64 0, i32 $Event_unit
   store i64 %unit, ptr %unit.at
-  %begin.at = getelementptr i64, ptr %event, i64 2
+  %begin.at = getelementptr %Event, ptr %event, i64 0, i32 $Event_begin
   store i64 %begin, ptr %begin.at
-  %end.at = getelementptr i64, ptr %event, i64 3
+  %end.at = getelementptr %Event, ptr %event, i64 0, i32 $Event_end
   store i64 %end, ptr %end.at
   br label %done
 done:
@@ -194,21 +224,21 @@ done:
 ; What one claim stands for: its units of each record of a chain, one record after the other.
 define internal void @perform(ptr %record, i64 %step, i64 %claim, ptr %scratch, ptr %trace) {
 entry:
-  %chain.at = getelementptr i64, ptr %record, i64 STEP_CHAIN
+  %chain.at = getelementptr %Step, ptr %record, i64 0, i32 $Step_chain
   %chain = load i64, ptr %chain.at
   br label %link
 link:
   %c = phi i64 [ 0, %entry ], [ %c.next, %linked ]
-  %offset = mul i64 %c, STEP_WORDS
-  %here = getelementptr i64, ptr %record, i64 %offset
-  %words = load ptr, ptr %here
-  %kernel.at = getelementptr i64, ptr %here, i64 1
+  %here = getelementptr %Step, ptr %record, i64 %c
+  %words.at = getelementptr %Step, ptr %here, i64 0, i32 $Step_arguments
+  %words = load ptr, ptr %words.at
+  %kernel.at = getelementptr %Step, ptr %here, i64 0, i32 $Step_kernel
   %kernel = load ptr, ptr %kernel.at
-  %tail.kernel.at = getelementptr i64, ptr %here, i64 2
+  %tail.kernel.at = getelementptr %Step, ptr %here, i64 0, i32 $Step_tail_kernel
   %tail.kernel = load ptr, ptr %tail.kernel.at
-  %tail.at = getelementptr i64, ptr %here, i64 3
+  %tail.at = getelementptr %Step, ptr %here, i64 0, i32 $Step_tail
   %tail = load i64, ptr %tail.at
-  %units.at = getelementptr i64, ptr %here, i64 STEP_UNITS
+  %units.at = getelementptr %Step, ptr %here, i64 0, i32 $Step_units
   %units = load i64, ptr %units.at
   %first = mul i64 %claim, %units
   %end = add i64 %first, %units
@@ -236,24 +266,25 @@ done:
 ; from the others'.
 define internal void @walk(ptr %pool, ptr %program, i64 %worker) {
 entry:
-  %workers.at = getelementptr i8, ptr %pool, i64 WORKERS_AT
+  %workers.at = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_workers
   %workers = load i64, ptr %workers.at
-  %spins.at = getelementptr i8, ptr %pool, i64 SPINS_AT
+  %spins.at = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_spins
   %spins = load i64, ptr %spins.at
-  %steps = load i64, ptr %program
-  %records.at = getelementptr i64, ptr %program, i64 1
+  %steps.at = getelementptr %Program, ptr %program, i64 0, i32 $Program_steps
+  %steps = load i64, ptr %steps.at
+  %records.at = getelementptr %Program, ptr %program, i64 0, i32 $Program_records
   %records = load ptr, ptr %records.at
-  %claims.at = getelementptr i64, ptr %program, i64 2
+  %claims.at = getelementptr %Program, ptr %program, i64 0, i32 $Program_claims
   %claims = load ptr, ptr %claims.at
-  %scratch.at = getelementptr i64, ptr %program, i64 3
+  %scratch.at = getelementptr %Program, ptr %program, i64 0, i32 $Program_scratch
   %scratch.base = load ptr, ptr %scratch.at
-  %stride.at = getelementptr i64, ptr %program, i64 4
+  %stride.at = getelementptr %Program, ptr %program, i64 0, i32 $Program_scratch_bytes
   %stride = load i64, ptr %stride.at
   %offset = mul i64 %stride, %worker
   %scratch = getelementptr i8, ptr %scratch.base, i64 %offset
-  %trace.at = getelementptr i64, ptr %program, i64 PROGRAM_TRACE
+  %trace.at = getelementptr %Program, ptr %program, i64 0, i32 $Program_trace
   %trace.base = load ptr, ptr %trace.at
-  %trace.bytes.at = getelementptr i64, ptr %program, i64 PROGRAM_TRACE_BYTES
+  %trace.bytes.at = getelementptr %Program, ptr %program, i64 0, i32 $Program_trace_bytes
   %trace.bytes = load i64, ptr %trace.bytes.at
   %trace.offset = mul i64 %trace.bytes, %worker
   %trace = getelementptr i8, ptr %trace.base, i64 %trace.offset
@@ -263,11 +294,10 @@ head:
   %more = icmp ult i64 %s, %steps
   br i1 %more, label %step, label %finish
 step:
-  %record.offset = mul i64 %s, STEP_WORDS
-  %record = getelementptr i64, ptr %records, i64 %record.offset
-  %chain.at = getelementptr i64, ptr %record, i64 STEP_CHAIN
+  %record = getelementptr %Step, ptr %records, i64 %s
+  %chain.at = getelementptr %Step, ptr %record, i64 0, i32 $Step_chain
   %chain = load i64, ptr %chain.at
-  %barrier.at = getelementptr i64, ptr %record, i64 4
+  %barrier.at = getelementptr %Step, ptr %record, i64 0, i32 $Step_barrier
   %barrier = load i64, ptr %barrier.at
   %needed = icmp ne i64 %barrier, 0
   br i1 %needed, label %meeting, label %shares
@@ -287,13 +317,13 @@ claim.from:
   %shifted = add i64 %worker, %v
   %whose = urem i64 %shifted, %workers
   %claim.index = add i64 %first.claim, %whose
-  %claim.offset = mul i64 %claim.index, CLAIM_BYTES
-  %claim = getelementptr i8, ptr %claims, i64 %claim.offset
-  %end.at = getelementptr i64, ptr %claim, i64 1
+  %claim = getelementptr %Claim, ptr %claims, i64 %claim.index
+  %next.at = getelementptr %Claim, ptr %claim, i64 0, i32 $Claim_next
+  %end.at = getelementptr %Claim, ptr %claim, i64 0, i32 $Claim_end
   %end = load i64, ptr %end.at
   br label %take
 take:
-  %unit = atomicrmw add ptr %claim, i64 1 monotonic
+  %unit = atomicrmw add ptr %next.at, i64 1 monotonic
   %got = icmp ult i64 %unit, %end
   br i1 %got, label %work, label %exhausted
 work:
@@ -317,10 +347,10 @@ finish:
 }
 
 define void @run(ptr %pool, ptr %program) {
-  %program.at = getelementptr i8, ptr %pool, i64 PROGRAM_AT
+  %program.at = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_program
   store ptr %program, ptr %program.at
-  %job = getelementptr i8, ptr %pool, i64 JOB_AT
-  %sleepers = getelementptr i8, ptr %pool, i64 JOB_SLEEPERS_AT
+  %job = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_job
+  %sleepers = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_job_sleepers
   call void @advance(ptr %job, ptr %sleepers)
   call void @walk(ptr %pool, ptr %program, i64 0)
   ret void
@@ -329,11 +359,11 @@ define void @run(ptr %pool, ptr %program) {
 ; A worker's life. It has seen no job when it starts, even if the first one is there already.
 define void @work(ptr %pool, i64 %worker) {
 entry:
-  %job = getelementptr i8, ptr %pool, i64 JOB_AT
-  %sleepers = getelementptr i8, ptr %pool, i64 JOB_SLEEPERS_AT
-  %spins.at = getelementptr i8, ptr %pool, i64 SPINS_AT
-  %stop.at = getelementptr i8, ptr %pool, i64 STOP_AT
-  %program.at = getelementptr i8, ptr %pool, i64 PROGRAM_AT
+  %job = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_job
+  %sleepers = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_job_sleepers
+  %spins.at = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_spins
+  %stop.at = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_stop
+  %program.at = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_program
   br label %next
 next:
   %seen = phi i32 [ 0, %entry ], [ %job.now, %job.do ]
@@ -358,7 +388,7 @@ entry:
 loop:
   %i = phi i64 [ 0, %entry ], [ %next, %loop ]
   %now = load atomic i32, ptr %pool acquire, align 4
-  call void asm sideeffect "PAUSE", ""()
+  call void asm sideeffect "$pause", ""()
   %next = add i64 %i, 1
   %more = icmp ult i64 %next, %count
   br i1 %more, label %loop, label %done
@@ -367,8 +397,8 @@ done:
 }
 
 define void @wake(ptr %pool) {
-  %job = getelementptr i8, ptr %pool, i64 JOB_AT
-  %sleepers = getelementptr i8, ptr %pool, i64 JOB_SLEEPERS_AT
+  %job = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_job
+  %sleepers = getelementptr %Pool, ptr %pool, i64 0, i32 $Pool_job_sleepers
   call void @advance(ptr %job, ptr %sleepers)
   ret void
 }
@@ -387,7 +417,7 @@ define i64 @ticks() {
 """
 _ARM_TICKS = """
 define i64 @ticks() {
-  %now = call i64 asm sideeffect "mrs $0, cntvct_el0", "=r"()
+  %now = call i64 asm sideeffect "mrs $$0, cntvct_el0", "=r"()
   ret i64 %now
 }
 """
@@ -397,28 +427,10 @@ def walker_ir(triple: str) -> str:
     """The module's text for this system."""
     arm = triple.startswith("aarch64")
     park = _LINUX_PARK if sys.platform.startswith("linux") else _YIELD_PARK
-    names = {
-        "FUTEX": 98 if arm else 202,
-        "PAUSE": "yield" if arm else "pause",
-        "BARRIER_SLEEPERS_AT": BARRIER_SLEEPERS,
-        "JOB_SLEEPERS_AT": JOB_SLEEPERS,
-        "BARRIER_AT": BARRIER,
-        "JOB_AT": JOB,
-        "PROGRAM_AT": PROGRAM,
-        "STOP_AT": STOP,
-        "WORKERS_AT": WORKERS,
-        "SPINS_AT": SPINS,
-        "STEP_WORDS": STEP_WORDS,
-        "STEP_CHAIN": STEP_CHAIN,
-        "STEP_UNITS": STEP_UNITS,
-        "PROGRAM_TRACE_BYTES": PROGRAM_TRACE_BYTES,
-        "PROGRAM_TRACE": PROGRAM_TRACE,
-        "TRACE_EVENTS": TRACE_EVENTS,
-        "EVENT_WORDS": EVENT_WORDS,
-        "CLAIM_BYTES": CLAIM_BYTES,
-    }
+    names = {"futex": 98 if arm else 202, "pause": "yield" if arm else "pause"}
+    for record in RECORDS:
+        names |= dict(record.indices())
+    types = "\n".join(record.llvm for record in RECORDS)
     ticks = _ARM_TICKS if arm else _X86_TICKS
-    text = f'target triple = "{triple}"\n{park}{ticks}{_WALKER}'
-    for name, value in names.items():
-        text = text.replace(name, str(value))
-    return text
+    code = Template(f"{park}{ticks}{_WALKER}").substitute(names)
+    return f'target triple = "{triple}"\n{types}\n{code}'
