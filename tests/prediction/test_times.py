@@ -170,18 +170,19 @@ def test_a_machine_that_is_busy_all_the_time_is_found_out_by_what_it_was_today()
 
 def test_what_is_measured_as_a_whole_is_repeated_until_it_is_quiet() -> None:
     times = Times(OPTIONS)
-    assert times.undisturbed(lambda: ("quiet", 1.0)) == ("quiet", False)
+    assert times.undisturbed(lambda: ("quiet", 1.0)) == ("quiet", 1.0)
 
-    def tries(*readings: float) -> tuple[str, bool]:
+    def tries(*readings: float) -> tuple[str, float]:
         left = iter(readings)
         answer = times.undisturbed(lambda: (f"{(reading := next(left))}", reading))
         assert next(left, None) is None, "it was measured as often as that"
         return answer
 
-    assert tries(3.0, 1.1) == ("1.1", False)
-    assert tries(4.0, 2.0, 3.0) == ("2.0", True)
-    assert tries(0.5) == ("0.5", False)
-    assert tries(1.1, 0.9, 0.7) == ("0.7", True), "it was faster than that"
+    assert tries(3.0, 1.1) == ("1.1", 1.0)
+    assert tries(4.0, 2.0, 3.0) == ("2.0", 2.0)
+    assert tries(0.5) == ("0.5", 1.0)
+    result, slowed = tries(1.1, 0.9, 0.7)
+    assert (result, slowed) == ("0.7", 0.7 / 0.5), "it was faster than that"
 
 
 def test_another_process_loses_nothing() -> None:

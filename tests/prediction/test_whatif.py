@@ -17,7 +17,7 @@ from prunus.ir import Constant
 from prunus.prediction import layer_times, times
 from prunus.prediction import whatif as module
 from prunus.prediction.pruned import find_layers, prune
-from prunus.prediction.result import Combination
+from prunus.prediction.result import Built, Combination
 from prunus.prediction.whatif import worth_a_look
 from prunus.sparsity import BlockSparse, SparsityRecipe
 from tests.prediction.simulated import measure, seconds_of
@@ -176,3 +176,11 @@ def test_a_model_without_linear_layers_is_refused() -> None:
     compiled = prunus.compile(Doubled(), {"input_ids": torch.ones(2, 3, dtype=torch.long)})
     with pytest.raises(InputError, match="no linear layer"):
         prunus.whatif(compiled, **GRID)
+
+
+def test_an_error_is_of_what_a_quiet_machine_would_take() -> None:
+    combination = Combination(
+        SparsityRecipe(0.9, None, None), (1, 16), seconds=2.0, dense=8.0, linear=1.0
+    )
+    assert Built(combination, seconds=2.5, dense=8.0).error == pytest.approx(-0.2)
+    assert Built(combination, seconds=3.0, dense=12.0, slowed=1.5).error == pytest.approx(0.0)

@@ -54,6 +54,7 @@ class Built:
         combination: With what was predicted.
         seconds: Median of a call, measured.
         dense: Median of the dense model in the same run.
+        slowed: How many times as long as on a quiet machine the gauge took meanwhile.
         distance: Euclidean distance of the answer from the dense model's, relative to that; None
             for random zeros, whose answer means nothing.
     """
@@ -61,12 +62,15 @@ class Built:
     combination: Combination
     seconds: float
     dense: float
+    slowed: float = 1.0
     distance: float | None = None
 
     @property
     def error(self) -> float:
-        """How much too long the prediction is, relative to the measurement."""
-        return self.combination.seconds / self.seconds - 1
+        """How much too long the prediction is, relative to what was measured. Predictions are of a
+        quiet machine, so where the gauge was slow, it scales what was measured.
+        """
+        return self.combination.seconds * self.slowed / self.seconds - 1
 
     @property
     def speedup(self) -> float:

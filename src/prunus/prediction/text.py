@@ -68,8 +68,8 @@ def _header(found: WhatIf) -> Iterator[str]:
         yield (
             f"The machine was busy with other things during {count(found.disturbed, 'measurement')}"
             ". Predictions from such moments are scaled by what a fixed piece of work took "
-            "meanwhile, which is less sure. Some are measured again each time that you ask, all "
-            "with --anew (anew=True)."
+            "meanwhile, which is less sure, and so are the errors of what was built. Some are "
+            "measured again each time that you ask, all with --anew (anew=True)."
         )
 
 

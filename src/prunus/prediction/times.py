@@ -116,14 +116,15 @@ class Times:
         self._measure(again, latest, read, progress, end)
         return sum(job.name not in self._seconds for job in unsure)
 
-    def undisturbed(self, measure: Callable[[], tuple[Result, float]]) -> tuple[Result, bool]:
+    def undisturbed(self, measure: Callable[[], tuple[Result, float]]) -> tuple[Result, float]:
         """Measure until the gauge is quiet meanwhile, a few times at most.
 
         Args:
             measure: Gives a result, and what the gauge read beside it.
 
         Returns:
-            The result beside which the gauge was fastest, and whether even that was disturbed.
+            The result beside which the gauge was fastest, and how many times as long as on a quiet
+            machine the gauge took even then: 1 where that is within the noise.
         """
         best, least = measure()
         self._learn(least)
@@ -134,7 +135,8 @@ class Times:
             self._learn(reading)
             if reading < least:
                 best, least = result, reading
-        return best, self._is_slow(least)
+        fastest = self._seconds[self._gauge]
+        return best, least / fastest if self._is_slow(least) else 1.0
 
     def _measure(
         self,

@@ -241,12 +241,12 @@ class _Study:
             self.progress(len(chosen), len(chosen), f"running at {shape[0]}x{shape[1]}")
             calls = [partial(model, **inputs) for model in models]
             expected, *found = (float_arrays(call()) for call in calls)
-            (dense, *medians), slow = self.times.undisturbed(partial(_side_by_side, calls, gauge))
-            disturbed += slow
+            (dense, *medians), slowed = self.times.undisturbed(partial(_side_by_side, calls, gauge))
+            disturbed += slowed > 1
             predicted = {each.recipe: each for each in grid if each.shape == shape}
             for recipe, median, answer in zip(chosen, medians, found, strict=True):
                 distance = _distance(answer, expected) if self.method == "magnitude" else None
-                built.append(Built(predicted[recipe], median, dense, distance))
+                built.append(Built(predicted[recipe], median, dense, slowed, distance))
         return tuple(built), disturbed
 
     def _patterns(self) -> dict[str, tuple[SparsityRecipe, ...]]:
