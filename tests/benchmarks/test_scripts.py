@@ -233,11 +233,23 @@ def test_prediction_sets_every_prediction_beside_its_measurement(run: Run) -> No
     few = ("--models", "4 layers of 512", "--patterns", "16x1", "--grid", "16x1")
     figures, printed = run("prediction", "--threads", "1", "--size", "tiny", *few)
     rows = figures["rows"]
-    assert len(rows) == 3 * 2
+    assert len(rows) == 4 * 2
     for row in rows:
-        assert row["error"] == pytest.approx(row["predicted_ms"] / row["measured_ms"] - 1)
+        assert row["error"] == pytest.approx(
+            row["predicted_ms"] * row["slowed"] / row["measured_ms"] - 1
+        )
     assert f"of {len(rows)}, largest" in printed
     assert 0 < figures["warm_seconds"] < figures["cold_seconds"]
+
+
+def test_layers_alone_are_set_beside_the_layers_of_a_model(run: Run) -> None:
+    few = ("--recipes", "0.9@16x1", "--shapes", "1x16")
+    figures, printed = run(
+        "layers_in_model", "--rounds", "2", "--threads", "1", "--size", "tiny", *few
+    )
+    (row,) = figures["rows"]
+    assert 0 < row["layers"] < 20 and 0 < row["rest"] < 20 and 0 < row["share"] < 1
+    assert {"layers", "rest"} <= row.keys() and "| 0.9@16x1" in printed
 
 
 def test_questions_are_asked_in_processes_of_their_own(run: Run) -> None:

@@ -49,14 +49,14 @@ class LayerTimes:
 
     def job(self, layer: Layer, recipe: SparsityRecipe | None, tokens: int, shape: Shape) -> Job:
         """What to measure for a layer under a recipe, or dense, in calls of a shape."""
-        probe, _ = self._probe(layer, recipe, tokens, shape)
+        probe, _ = self.probe(layer, recipe, tokens, shape)
         return Job(probe.name, str(probe), partial(self.measure, probe, self.options))
 
     def seconds(
         self, layer: Layer, recipe: SparsityRecipe | None, tokens: int, shape: Shape
     ) -> float:
         """What was measured. Raises KeyError for what was not."""
-        probe, parts = self._probe(layer, recipe, tokens, shape)
+        probe, parts = self.probe(layer, recipe, tokens, shape)
         return parts * self.times[probe.name]
 
     def curve(
@@ -72,7 +72,7 @@ class LayerTimes:
         """Tokens that a call computes at once, if its weights follow the recipe."""
         return most_tokens(int(self._weight_bytes(recipe)), self.options.threads)
 
-    def _probe(
+    def probe(
         self, layer: Layer, recipe: SparsityRecipe | None, tokens: int, shape: Shape
     ) -> tuple[Probe, float]:
         """The probe of a part of a call, and how many such parts the call has.

@@ -27,6 +27,8 @@ from prunus.sparsity import SparsityRecipe, layer_seed
 
 Clock = Callable[[], float]
 
+Call = Callable[[], object]
+
 LONGEST_CALL = 0.03
 """Seconds of a timed call, about, at which no further copies of the weight are added: where a call
 is long, its many tokens share what is read from memory."""
@@ -78,6 +80,18 @@ def time_probe(probe: Probe, options: Options, clock: Clock = time.perf_counter)
 
     The best sparse kernel is timed even where the dense one is faster.
     """
+    one, many, copies = probe_calls(probe, options, clock)
+    pairs = _pairs(one, many, clock)
+    # Nothing takes no time: on a disturbed machine the difference of medians may fall below that.
+    least = 0.2 * statistics.median(second for _, second in pairs) / copies
+    difference = statistics.median(second - first for first, second in pairs)
+    return max(difference / (copies - 1), least)
+
+
+def probe_calls(
+    probe: Probe, options: Options, clock: Clock = time.perf_counter
+) -> tuple[Call, Call, int]:
+    """A call with the layer once, one with it several times, and how often; both have run."""
     planned = _sparse(probe, options) if probe.recipe else _planned(probe, options, None)
     run = partial(_call, probe, options)
     one = run(planned)
@@ -86,11 +100,7 @@ def time_probe(probe: Probe, options: Options, clock: Clock = time.perf_counter)
     copies = _copies(probe, planned, single)
     many = run(_repeated(planned, copies))
     many()
-    pairs = _pairs(one, many, clock)
-    # Nothing takes no time: on a disturbed machine the difference of medians may fall below that.
-    least = 0.2 * statistics.median(second for _, second in pairs) / copies
-    difference = statistics.median(second - first for first, second in pairs)
-    return max(difference / (copies - 1), least)
+    return one, many, copies
 
 
 def make_gauge(options: Options, clock: Clock = time.perf_counter) -> Callable[[], float]:
