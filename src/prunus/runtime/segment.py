@@ -63,7 +63,8 @@ class Segment:
         words: The arguments of all steps.
         fresh: Where in `words` the address of each result goes, with its name, shape and dtype.
         keep: Arrays that `words` points into.
-        feeds: Each with its function, and what that gets besides at these sizes.
+        feeds: Each with its places in `words`, its function, and what that gets besides at these
+            sizes.
         of_packing: The same of what follows from the packing.
         packing: That of the last call, whose values still stand in `words`.
         held: Those values.
@@ -79,8 +80,8 @@ class Segment:
     words: np.ndarray
     fresh: list[tuple[int, str, tuple[int, ...], np.dtype]]
     keep: list[np.ndarray]
-    feeds: list[tuple[Feed, FeedFunction, Attrs]]
-    of_packing: list[tuple[OfPacking, PackingFunction, Attrs]]
+    feeds: list[tuple[np.ndarray, Feed, FeedFunction, Attrs]]
+    of_packing: list[tuple[np.ndarray, PackingFunction, Attrs]]
     packing: Packing | None = None
     held: list[int | np.ndarray] = field(default_factory=list)
 
@@ -89,16 +90,16 @@ class Segment:
         results are entered into `values`.
         """
         made: list[object] = []
-        for feed, function, attrs in self.feeds:
+        for positions, feed, function, attrs in self.feeds:
             array = function(attrs, *[values[name] for name in feed.values])
             array = packing.pack(array) if feed.by_token else array
-            self.words[self.template.feeds[feed]] = array.ctypes.data
+            self.words[positions] = array.ctypes.data
             made.append(array)
         if self.packing is not packing:
             self.packing = None  # should an interrupt come between
             self.held = [function(attrs, packing) for _, function, attrs in self.of_packing]
-            for (argument, *_), value in zip(self.of_packing, self.held, strict=True):
-                self.words[self.template.of_packing[argument]] = _word(value)
+            for (positions, *_), value in zip(self.of_packing, self.held, strict=True):
+                self.words[positions] = _word(value)
             self.packing = packing
         make = np.empty if packing.whole else np.zeros
         for position, name, shape, dtype in self.fresh:
@@ -231,10 +232,10 @@ class Template:
         return Segment(
             self, names, units, header, records, claims.view(np.int64),
             fresh_claims.view(np.int64), words, fresh, keep,
-            [(each, FEEDS[each.function], evaluate_attrs(each.attrs, sizes))
-             for each in self.feeds],
-            [(each, OF_PACKING[each.function], evaluate_attrs(each.attrs, sizes))
-             for each in self.of_packing],
+            [(np.array(at), each, FEEDS[each.function], evaluate_attrs(each.attrs, sizes))
+             for each, at in self.feeds.items()],
+            [(np.array(at), OF_PACKING[each.function], evaluate_attrs(each.attrs, sizes))
+             for each, at in self.of_packing.items()],
         )  # fmt: skip
 
     def _units(self, sizes: Sizes, *, chained: bool) -> _Units:
