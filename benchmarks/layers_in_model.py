@@ -20,11 +20,12 @@ from harness import header, make_bert, make_inputs, make_parser, say, table, wri
 
 import prunus
 from prunus.bench.engines import Arrays
-from prunus.model import CompiledModel, Source
+from prunus.ir import bind_sizes
+from prunus.model import CompiledModel
 from prunus.prediction.layer_times import LayerTimes
-from prunus.prediction.predictor import Layer, Shape
+from prunus.prediction.predictor import Shape
 from prunus.prediction.probe import probe_calls
-from prunus.prediction.pruned import find_layers, prune
+from prunus.prediction.pruned import find_layers, pruned_model
 from prunus.prediction.times import Times
 from prunus.sparsity import SparsityRecipe
 
@@ -54,22 +55,16 @@ class Alone:
         return (_seconds(self.many) - _seconds(self.one)) / (self.copies - 1) * self.layers
 
 
-def pruned(model: CompiledModel, recipe: SparsityRecipe) -> CompiledModel:
-    """The model with random zeros in all linear layers."""
-    recipes = {layer.name: recipe for layer in find_layers(model.graph)}
-    source = Source(model.source.name, str(recipe))
-    return CompiledModel(prune(model.graph, recipes), model.signature, model.options, source)
-
-
 def layers_alone(model: CompiledModel, recipe: SparsityRecipe, shape: Shape) -> list[Alone]:
     """Each kind of layer of a model, as predictions time it."""
+    sizes = bind_sizes(model.graph.inputs, make_inputs(model, *shape))
     layers = find_layers(model.graph)
     weights = sum(layer.weights for layer in layers)
     times = LayerTimes(model.options, weights, Times(model.options), splits=True)
     kinds = {layer.key: layer for layer in layers}
     found = []
     for key, layer in kinds.items():
-        probe, parts = times.probe(layer, recipe, _tokens(layer, shape), shape)
+        probe, parts = times.probe(layer, recipe, layer.count_tokens(sizes), shape)
         one, many, copies = probe_calls(probe, model.options)
         found.append(Alone(one, many, copies, parts * sum(each.key == key for each in layers)))
     return found
@@ -90,7 +85,7 @@ def compare(
     """Medians of the layers alone ÷ in the model, and of the rest at 90 % zeros ÷ the rest."""
     say(f"{recipe} at {shape[0]}x{shape[1]}")
     parsed = SparsityRecipe.parse(recipe)
-    sparse = pruned(model, parsed)
+    sparse = pruned_model(model, parsed)
     alone, inputs = layers_alone(model, parsed, shape), make_inputs(model, *shape)
     names = frozenset(layer.name for layer in find_layers(model.graph))
     for each in (sparse, usual):
@@ -110,10 +105,6 @@ def compare(
     }
 
 
-def _tokens(layer: Layer, shape: Shape) -> int:
-    return shape[0] if layer.tokens == "batch" else shape[0] * shape[1]
-
-
 def _seconds(call: Callable[[], object]) -> float:
     begin = time.perf_counter()
     call()
@@ -127,7 +118,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=SHAPES, help="batch x tokens")
     arguments = parser.parse_args()
     model = prunus.compile(make_bert("0", arguments.size), threads=arguments.threads)
-    usual = pruned(model, REST)
+    usual = pruned_model(model, REST)
     rows = [
         compare(model, usual, recipe, (int(batch), int(length)), arguments.rounds)
         for batch, length in (shape.split("x") for shape in arguments.shapes)

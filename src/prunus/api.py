@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from prunus.frontend.simulate import Simulation
 
 _LOADING = (
-    *("revision", "token", "cache_dir", "subfolder", "local_files_only", "dtype"),
-    "architecture",
-)
+    "revision", "token", "cache_dir", "subfolder", "local_files_only", "dtype", "architecture",
+)  # fmt: skip
 """The keywords of `from_pretrained` beside the options of `compile`."""
 
 

@@ -10,8 +10,7 @@ import torch
 import transformers
 
 import prunus
-from prunus.model import CompiledModel, Source
-from prunus.prediction.pruned import find_layers, prune
+from prunus.prediction.pruned import pruned_model
 from prunus.sparsity import SparsityRecipe
 from tests.models.families import CASES, FAMILIES, inputs, tiny
 from tests.models.test_hybrid_pruned import hybrid_pruned
@@ -48,11 +47,9 @@ def cases(names: tuple[str, ...] = ()) -> Iterator[Case]:
 def compiled(case: Case) -> Iterator[tuple[str, prunus.CompiledModel]]:
     """The model with every kind of zeros, each with a name. It is imported once."""
     model = prunus.compile(case.module, threads=2, tune="cost")
-    layers = [layer.name for layer in find_layers(model.graph)]
     for zeros, (recipe, options) in ZEROS.items():
-        graph = prune(model.graph, dict.fromkeys(layers, recipe)) if recipe else model.graph
-        pruned = CompiledModel(graph, model.signature, model.options, Source(case.name, zeros))
-        yield f"{case.name} {zeros}", pruned.recompile(**options)
+        made = pruned_model(model, recipe) if recipe else model
+        yield f"{case.name} {zeros}", made.recompile(**options)
 
 
 def _wide_bert() -> Any:

@@ -1,6 +1,6 @@
 """Kernels of every model are those of the golden file: a change of code is seen, and meant.
 
-PRUNUS_REWRITE_GOLDEN=1 writes the lines anew; `python -m tests.replay --against COMMIT` says which
+PRUNUS_REWRITE_GOLDEN=1 writes the files again; `python -m tests.replay --against COMMIT` says which
 kernels changed, and whether outputs did.
 """
 
@@ -38,7 +38,7 @@ def test_kernels_are_those_of_the_golden_file(name: str) -> None:
     if os.environ.get("PRUNUS_REWRITE_GOLDEN"):
         file.parent.mkdir(exist_ok=True)
         file.write_text("".join(lines))
-    assert "".join(lines) == file.read_text(), "PRUNUS_REWRITE_GOLDEN=1 writes the lines anew"
+    assert "".join(lines) == file.read_text(), "PRUNUS_REWRITE_GOLDEN=1 writes the lines again"
 
 
 PROGRAMS = ("Bert", "HybridBert", "DebertaV2")
@@ -56,7 +56,7 @@ def test_programs_are_those_of_the_golden_files(name: str) -> None:
         found = str(program)
         if os.environ.get("PRUNUS_REWRITE_GOLDEN"):
             file.write_text(found)
-        assert found == file.read_text(), f"{file.name}: PRUNUS_REWRITE_GOLDEN=1 writes it anew"
+        assert found == file.read_text(), f"{file.name}: PRUNUS_REWRITE_GOLDEN=1 writes it again"
 
 
 def test_normalized_code_keeps_all_but_names() -> None:

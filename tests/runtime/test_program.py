@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[Program, str]] = {
         changed("linear", argument("x", lambda x: replace(x, features=x.rows + 1))),
         "which is not in",
     ),
-    "a buffer that is none": (
+    "an unknown buffer": (
         changed("linear", argument("x", lambda x: replace(x, buffer="nowhere"))), "is no buffer",
     ),
     "a buffer that is read too early": (
@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[Program, str]] = {
         changed("embedding", argument("ids0", lambda ids: replace(ids, values=("nothing",)))),
         "needs nothing",
     ),
-    "an output that is none": (replace(PROGRAM, outputs=("nothing",)), "the end needs nothing"),
+    "an unknown output": (replace(PROGRAM, outputs=("nothing",)), "the end needs nothing"),
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import EllipsisType
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from prunus.ir import DTYPES, Constant, Node, TensorType
 from prunus.ir.graph import OPERANDS, AttrValue, operand_position
 
 Number: TypeAlias = int | float | bool
+
+Each = TypeVar("Each")
 
 COMMUTATIVE = frozenset(
     {"add", "multiply", "minimum", "maximum", "equal", "not_equal", "and", "or"}
@@ -96,10 +98,8 @@ class Call:
         """The op of a node, with other attributes and operands where they are given."""
         changed = {operand_position(node.op, name): each for name, each in operands.items()}
         known: list[Operand] = [*node.inputs, *[None] * len(OPERANDS.get(node.op, ()))]
-        made = [changed.get(position, each) for position, each in enumerate(known)]
-        while made and made[-1] is None:
-            made.pop()
-        return cls(node.op, tuple(made), {**node.attrs, **(attrs or {})})
+        made = tuple(changed.get(position, each) for position, each in enumerate(known))
+        return cls(node.op, without_trailing_none(made), {**node.attrs, **(attrs or {})})
 
     def named(self, name: str) -> Call:
         """The pattern, binding the value that it matches to `name`."""
@@ -234,7 +234,7 @@ def _match_all(
         yield from _match_all(patterns[1:], names[1:], graph, extended)
 
 
-def without_trailing_none(operands: tuple[str | None, ...]) -> tuple[str | None, ...]:
+def without_trailing_none(operands: tuple[Each, ...]) -> tuple[Each, ...]:
     """Operands without those at the end that were left out."""
     count = len(operands)
     while count and operands[count - 1] is None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prunus.errors import InputError
+from prunus.ir import evaluate, parse_dim
 from prunus.prediction.curve import Curve
 
 Shape = tuple[int, int]
@@ -43,6 +44,10 @@ class Layer:
     def weights(self) -> int:
         """Elements of the weight."""
         return self.outputs * self.inputs
+
+    def count_tokens(self, sizes: Mapping[str, int]) -> int:
+        """Its tokens at a call of these sizes."""
+        return evaluate(parse_dim(self.tokens), sizes)
 
     @property
     def epilogue(self) -> str:

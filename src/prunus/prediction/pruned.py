@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from prunus.errors import InputError
 from prunus.ir import Constant, Graph, Node, product
+from prunus.model import CompiledModel, Source
 from prunus.passes.merge_qkv import merged_names
 from prunus.prediction.predictor import Layer
 from prunus.sparsity import BlockSparse, Method, SparsityRecipe, layer_seed, simulate_weight
@@ -68,6 +69,16 @@ def prune(
         for name, recipe in recipes.items()
     }
     return replace(graph, constants={**graph.constants, **made})
+
+
+def pruned_model(
+    model: CompiledModel, recipe: SparsityRecipe, method: Method = "random", seed: int = 0
+) -> CompiledModel:
+    """The model with zeros in all of its linear weights, compiled so that they are skipped."""
+    recipes = {layer.name: recipe for layer in find_layers(model.graph)}
+    graph = prune(model.graph, recipes, method, seed)
+    source = Source(model.source.name, f"{recipe} of all linear weights, {method}")
+    return CompiledModel(graph, model.signature, replace(model.options, sparse=True), source)
 
 
 def pruned_weight(

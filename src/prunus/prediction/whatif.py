@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
@@ -15,16 +15,16 @@ from prunus.bench.inputs import random_inputs
 from prunus.bench.rounds import interleave, turn_of
 from prunus.bench.shapes import check_shape
 from prunus.errors import InputError
-from prunus.ir import bind_sizes, evaluate, parse_dim
+from prunus.ir import bind_sizes
 from prunus.kernels.processor import processor_name
-from prunus.model import CompiledModel, Source
+from prunus.model import CompiledModel
 from prunus.passes.merge_qkv import merged_names
 from prunus.prediction.grid import grid_of, pattern_of
 from prunus.prediction.layer_times import LayerTimes, anchors
 from prunus.prediction.norms import norms_kept
 from prunus.prediction.predictor import Layer, Predictor, Shape
 from prunus.prediction.probe import make_gauge
-from prunus.prediction.pruned import find_layers, prune, separate
+from prunus.prediction.pruned import find_layers, pruned_model, separate
 from prunus.prediction.questions import answers
 from prunus.prediction.rest import rest_of, structure
 from prunus.prediction.result import Built, Combination, WhatIf
@@ -280,11 +280,7 @@ class _Study:
         return rest_of(pruned(), self._inputs(shape), layers)
 
     def _pruned(self, recipe: SparsityRecipe, method: Method) -> CompiledModel:
-        model = self.model
-        graph = prune(model.graph, dict.fromkeys((e.name for e in self.layers), recipe), method,
-                      self.seed)  # fmt: skip
-        source = Source(model.source.name, f"{recipe} of all linear weights, {method}")
-        return CompiledModel(graph, model.signature, replace(model.options, sparse=True), source)
+        return pruned_model(self.model, recipe, method, self.seed)
 
     def _norms(self) -> Mapping[SparsityRecipe, float]:
         if self.method != "magnitude":
@@ -305,7 +301,7 @@ class _Study:
 
     def _tokens(self, layer: Layer, shape: Shape) -> int:
         sizes = bind_sizes(self.model.graph.inputs, self._inputs(shape))
-        return evaluate(parse_dim(layer.tokens), sizes)
+        return layer.count_tokens(sizes)
 
 
 def _side_by_side(calls: Sequence[Callable[[], object]], gauge: Gauge) -> tuple[list[float], float]:

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from prunus.errors import InputError
-from prunus.ir import OPS
+from prunus.ir import OPS, round_up
+from prunus.ir.indices import check_indices
 from prunus.kernels.layout import QUANTUM
 from prunus.kernels.relative import places_of_keys, places_of_queries
 from prunus.runtime.packing import Packing
@@ -39,12 +39,7 @@ def _tokens(a: Any, x: np.ndarray) -> np.ndarray:
 
 def _ids(a: Any, ids: np.ndarray) -> np.ndarray:
     """The rows of a table that are looked up: int64, one for each token of a shape."""
-    if ids.size and (ids.min() < 0 or ids.max() >= a.rows):
-        wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
-        raise InputError(
-            f"{a.name} holds the id {wrong}, but its embedding table has the ids 0 to "
-            f"{a.rows - 1}; is this the tokenizer of the model?"
-        )
+    check_indices({a.name: a.rows}, {a.name: ids})
     return np.ascontiguousarray(np.broadcast_to(ids, a.shape), dtype=np.int64).reshape(-1)
 
 
@@ -64,7 +59,7 @@ def _key_mask(a: Any, mask: np.ndarray) -> np.ndarray:
 def _full_mask(a: Any, mask: np.ndarray) -> np.ndarray:
     """A number for each score, float32 [*lead, heads or 1, keys, queries in whole quanta]."""
     whole = _added(a, mask, (a.heads, a.query_tokens, a.key_tokens)).swapaxes(-1, -2)
-    padded = np.zeros((*whole.shape[:-1], -(-a.query_tokens // QUANTUM) * QUANTUM), np.float32)
+    padded = np.zeros((*whole.shape[:-1], round_up(a.query_tokens, QUANTUM)), np.float32)
     padded[..., : a.query_tokens] = whole
     return padded
 

@@ -1,8 +1,8 @@
 """What a tokenizer class of transformers makes of a `tokenizer.json`, beside which it has settings.
 
 Most classes take only the vocabulary and the merges of the file. They make the steps around these
-anew, from `tokenizer_config.json` and `special_tokens_map.json`, as it is done here for the classes
-of encoders. The others either take the whole file, or a setting that it contradicts is refused.
+themselves, from `tokenizer_config.json` and `special_tokens_map.json`; this is done here for the
+classes of encoders. The others take the whole file, and a setting that it contradicts is refused.
 """
 
 from __future__ import annotations
